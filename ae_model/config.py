@@ -1,0 +1,131 @@
+"""What a model is: value objects that travel inside the artifact as JSON."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, TypeVar
+
+from ae_model.exceptions import ConfigError
+
+Network = Literal["linear", "dense"]
+Loss = Literal["mse", "bce"]
+Optimizer = Literal["adam", "sgd"]
+ScalingKind = Literal["standard", "minmax", "none"]
+ThresholdMethod = Literal["quantile"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class FrameContract:
+    """What one frame is; a frame that breaks it never reaches the network.
+
+    ``length`` and ``hop`` are in samples. A frame is float32 (length, channels).
+    """
+
+    length: int = 1
+    hop: int = 1
+    channels: tuple[str, ...] = ("ch0",)
+    units: tuple[str, ...] = ()
+    rate_hz: float | None = None
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        """Check the intervals and names."""
+        require(self.length >= 1, "length", "a positive number of samples", self.length)
+        require(1 <= self.hop <= self.length, "hop", f"1..length ({self.length})", self.hop)
+        require(len(self.channels) >= 1, "channels", "at least one name", self.channels)
+        require(len(set(self.channels)) == len(self.channels), "channels", "names that differ", self.channels)
+        require(
+            not self.units or len(self.units) == len(self.channels),
+            "units",
+            f"one per channel ({len(self.channels)})",
+            self.units,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(length, channels) of one frame."""
+        return (self.length, len(self.channels))
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which autoencoder to train, and how; everything here can change a score."""
+
+    network: Network = "dense"
+    latent: int = 8
+    hidden: tuple[int, ...] = ()
+    loss: Loss = "mse"
+    optimizer: Optimizer = "adam"
+    learning_rate: float = 0.001
+    epochs: int = 30
+    batch_frames: int = 256
+    patience: int = 5
+    seed: int = 7
+    scaling: ScalingKind = "standard"
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        """Check ranges and the pairs of settings that exclude each other."""
+        require(self.latent >= 1, "latent", "at least 1", self.latent)
+        require(all(width >= 1 for width in self.hidden), "hidden", "positive widths", self.hidden)
+        require(self.learning_rate > 0, "learning_rate", "more than 0", self.learning_rate)
+        require(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        require(self.batch_frames >= 1, "batch_frames", "at least 1", self.batch_frames)
+        require(self.patience >= 1, "patience", "at least 1", self.patience)
+        require(
+            self.loss != "bce" or self.scaling != "standard",
+            "loss",
+            "mse with scaling=standard, or scaling minmax or none with bce, whose data must lie in [0, 1]",
+            self.loss,
+        )
+        require(
+            self.network != "linear" or (self.loss == "mse" and not self.hidden),
+            "network",
+            "loss=mse and no hidden layers with network=linear, which is solved exactly",
+            self.network,
+        )
+
+
+@dataclass(frozen=True)
+class ThresholdConfig:
+    """How the cut-off on the score is fitted, on calibration frames alone."""
+
+    method: ThresholdMethod = "quantile"
+    target: float = 0.999
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        """Check that the target is a probability."""
+        require(0.0 < self.target < 1.0, "target", "a quantile between 0 and 1", self.target)
+
+
+def require(rule: bool, name: str, expected: str, received: object) -> None:
+    """Raise ConfigError in the house form unless the rule holds."""
+    if not rule:
+        raise ConfigError(f"{name}: expected {expected}. Received: {name}={received!r}.")
+
+
+def from_mapping(cls: type[_T], mapping: dict[str, Any]) -> _T:
+    """Build a config object from JSON, turning lists into tuples.
+
+    Raises:
+        ConfigError: a key is unknown; the message names the nearest known one.
+    """
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in known:
+            raise ConfigError(f"{cls.__name__}: expected one of {sorted(known)}. Received: {key}.{hint(key, known)}")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
+    return cls(**values)
+
+
+def hint(key: str, known: set[str]) -> str:
+    """A ``did you mean`` sentence for a misspelt key, or nothing."""
+    near = difflib.get_close_matches(key, sorted(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

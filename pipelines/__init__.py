@@ -1,0 +1,1 @@
+"""The wiring: Beam, Kafka and Parquet around the core. No arithmetic on samples."""

@@ -1,0 +1,231 @@
+"""The unit of flow: contiguous records of one partition, as columns.
+
+    RawBatch       what Kafka gave: offsets, timestamps, keys, values, headers
+    FrameBatch     the same records with their frames decoded, (n, length, channels)
+    InferredBatch  the same frames with all that the model says of them
+
+A frame becomes an element of its own only as an alert or a dead letter. On the
+wire a batch is a bare Arrow message behind a fingerprint of its schema; a worker
+of another build refuses it by name and does not misread it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Headers = list[tuple[str, bytes]]
+
+_HEADERS_TYPE = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+RAW_SCHEMA = pa.schema(
+    [
+        ("offset", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("key", pa.binary()),
+        ("value", pa.binary()),
+        ("headers", _HEADERS_TYPE),
+    ]
+)
+_FINGERPRINT = hashlib.sha256(str(RAW_SCHEMA).encode()).digest()[:16]
+# fingerprint, partition, bytes of the topic's name
+_HEAD = struct.Struct(">16sIH")
+# frames, length and channels of the samples that follow
+_SHAPE = struct.Struct(">III")
+
+
+@dataclass(frozen=True, eq=False)
+class RawBatch:
+    """Records of one partition as they came, in offset order.
+
+    Args:
+        topic: where they came from.
+        partition: likewise.
+        offsets: (n,) int64, rising; gaps are allowed (compaction, transactions).
+        timestamps: (n,) int64, event time in milliseconds since 1970.
+        keys: (n,) binary; null where a record has none.
+        values: (n,) binary; null for a tombstone.
+        headers: one list per record, or None when no record has any.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    keys: pa.BinaryArray
+    values: pa.BinaryArray
+    headers: tuple[Headers, ...] | None = None
+
+    def __len__(self) -> int:
+        """Number of records."""
+        return len(self.offsets)
+
+    @property
+    def first_offset(self) -> int:
+        """Offset of the first record."""
+        return int(self.offsets[0])
+
+    @property
+    def last_offset(self) -> int:
+        """Offset of the last record."""
+        return int(self.offsets[-1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values, cheap enough to ask per batch."""
+        return int(self.values.nbytes + self.keys.nbytes)
+
+    def take(self, rows: NDArray[Any]) -> RawBatch:
+        """The records at ``rows``, a boolean mask (n,) or rising indices."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        chosen = pa.array(index)
+        return replace(
+            self,
+            offsets=self.offsets[index],
+            timestamps=self.timestamps[index],
+            keys=self.keys.take(chosen),
+            values=self.values.take(chosen),
+            headers=None if self.headers is None else tuple(self.headers[i] for i in index),
+        )
+
+    def slice(self, start: int, stop: int) -> RawBatch:
+        """The records ``start`` to ``stop`` - 1, without a copy."""
+        return replace(
+            self,
+            offsets=self.offsets[start:stop],
+            timestamps=self.timestamps[start:stop],
+            keys=self.keys.slice(start, stop - start),
+            values=self.values.slice(start, stop - start),
+            headers=None if self.headers is None else self.headers[start:stop],
+        )
+
+    def to_bytes(self) -> bytes:
+        """The wire form; see the module's docstring."""
+        headers = self.headers or ([],) * len(self)
+        columns = [
+            pa.array(self.offsets),
+            pa.array(self.timestamps),
+            self.keys,
+            self.values,
+            pa.array([[{"key": k, "value": v} for k, v in row] for row in headers], _HEADERS_TYPE),
+        ]
+        topic = self.topic.encode()
+        body = pa.RecordBatch.from_arrays(columns, schema=RAW_SCHEMA).serialize()
+        return b"".join([_HEAD.pack(_FINGERPRINT, self.partition, len(topic)), topic, memoryview(body)])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RawBatch:
+        """Read the wire form; the columns are views of ``data``.
+
+        Raises:
+            ValueError: the bytes were written with another schema.
+        """
+        fingerprint, partition, topic_bytes = _HEAD.unpack_from(data)
+        if fingerprint != _FINGERPRINT:
+            raise ValueError(
+                f"raw batch: expected schema {_FINGERPRINT.hex()}. Received: {fingerprint.hex()}. "
+                "Run the same version of latentstream on every worker."
+            )
+        start = _HEAD.size + topic_bytes
+        body = pa.ipc.read_record_batch(pa.py_buffer(data)[start:], RAW_SCHEMA)
+        return cls(
+            topic=data[_HEAD.size : start].decode(),
+            partition=partition,
+            offsets=body.column(0).to_numpy(),
+            timestamps=body.column(1).to_numpy(),
+            keys=body.column(2),
+            values=body.column(3),
+            headers=_read_headers(body.column(4)),
+        )
+
+
+def _read_headers(column: pa.ListArray) -> tuple[Headers, ...] | None:
+    if len(column.values) == 0:
+        return None
+    return tuple([(pair["key"], pair["value"]) for pair in row] for row in column.to_pylist())
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBatch:
+    """Records with their frames decoded.
+
+    Args:
+        records: the n records, whose original bytes a dead letter would keep.
+        frames: (n, length, channels) float32; finite.
+    """
+
+    records: RawBatch
+    frames: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    def take(self, rows: NDArray[Any]) -> FrameBatch:
+        """The frames at ``rows``, a boolean mask (n,) or rising indices."""
+        return FrameBatch(self.records.take(rows), self.frames[rows])
+
+    def slice(self, start: int, stop: int) -> FrameBatch:
+        """The frames ``start`` to ``stop`` - 1, without a copy."""
+        return FrameBatch(self.records.slice(start, stop), self.frames[start:stop])
+
+    def to_bytes(self) -> bytes:
+        """The frames' shape and samples, then the records' wire form."""
+        samples = np.ascontiguousarray(self.frames, dtype="<f4")
+        return b"".join([_SHAPE.pack(*self.frames.shape), samples.tobytes(), self.records.to_bytes()])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> FrameBatch:
+        """Read the wire form."""
+        shape = _SHAPE.unpack_from(data)
+        count = int(np.prod(shape))
+        samples = np.frombuffer(data, dtype="<f4", offset=_SHAPE.size, count=count)
+        return cls(RawBatch.from_bytes(data[_SHAPE.size + 4 * count :]), samples.reshape(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class InferredBatch:
+    """Frames with all that one model version says of them.
+
+    Args:
+        batch: the n frames and their records.
+        codes: (n, latent) float32.
+        denoised: (n, length, channels) float32, in the frames' own units.
+        errors: (n,) float32, reconstruction error in squared scaled units.
+        channel_errors: (n, channels) float32, the same per channel.
+        latent_distance: (n,) float32, distance of the code from the calibration codes.
+        scores: (n,) float32; at or above ``threshold`` is an alert.
+        threshold: the artifact's cut-off on the score.
+        model: name of the artifact.
+        version: its version.
+    """
+
+    batch: FrameBatch
+    codes: NDArray[np.float32]
+    denoised: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    channel_errors: NDArray[np.float32]
+    latent_distance: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    threshold: float
+    model: str
+    version: int
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.scores)
+
+    @property
+    def records(self) -> RawBatch:
+        """The records the frames came in."""
+        return self.batch.records
+
+    @property
+    def alerting(self) -> NDArray[np.bool_]:
+        """(n,) True where the score is not below the threshold; NaN alerts too."""
+        return ~(self.scores < self.threshold)

@@ -1,0 +1,1 @@
+"""Kafka: client, raw record batches, the source and the sink."""
