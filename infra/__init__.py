@@ -1,0 +1,1 @@
+"""What latentstream runs on; nothing in the packages imports this."""

@@ -1,0 +1,1 @@
+"""Kafka on this machine, without Docker, Maven or a Java install."""

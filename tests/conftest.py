@@ -1,0 +1,41 @@
+"""One broker for the whole test session, and topic names that never meet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from infra.local import kafka
+
+# kafka-python reads its message schemas through a call that Python 3.11 and 3.12 deprecate and 3.13 took back.
+KAFKA_WARNINGS = r"ignore:(read|open)_text is deprecated:DeprecationWarning"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let kafka-python be imported where warnings are errors."""
+    config.addinivalue_line("filterwarnings", KAFKA_WARNINGS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for the broker, so ``-m "not kafka"`` leaves them all out."""
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address (``host:port``) of a real Kafka node that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("kafka")
+    running = kafka.start(folder)
+    yield running.bootstrap
+    kafka.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def topic_name() -> Callable[..., str]:
+    """Make a topic name that no other test of the session has: ``topic_name("codes")``."""
+    counter = itertools.count(1)
+    return lambda hint="frames": f"test.{hint}-{next(counter)}.frames.v1"
