@@ -3,6 +3,7 @@
     RawBatch       what Kafka gave: offsets, timestamps, keys, values, headers
     FrameBatch     the same records with their frames decoded, (n, length, channels)
     InferredBatch  the same frames with all that the model says of them
+    Outcome        an InferredBatch, or the frames that the model could not take
 
 A frame becomes an element of its own only as an alert or a dead letter. On the
 wire a batch is a bare Arrow message behind a fingerprint of its schema; a worker
@@ -229,3 +230,22 @@ class InferredBatch:
     def alerting(self) -> NDArray[np.bool_]:
         """(n,) True where the score is not below the threshold; NaN alerts too."""
         return ~(self.scores < self.threshold)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of frames given to the model: one of the two fields is set.
+
+    Args:
+        inferred: the frames with what the model says of them.
+        failed: the frames the model could not take.
+        reason: why, for those.
+    """
+
+    inferred: InferredBatch | None = None
+    failed: FrameBatch | None = None
+    reason: str = ""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.inferred or self.failed or ())
