@@ -1,0 +1,83 @@
+"""Samples to frames, the same in training, batch and stream.
+
+samples   0 1 2 3 4 5 6 7 8 9        length 4, hop 3
+frame 0   [0 1 2 3]
+frame 1         [3 4 5 6]
+frame 2               [6 7 8 9]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model.config import require
+
+# Above this, squares and their sums over a frame can leave float32's range.
+MAX_MAGNITUDE = 1e15
+
+
+def cut(samples: NDArray[Any], length: int, hop: int) -> NDArray[np.float32]:
+    """Cut one signal into frames; samples after the last whole frame are left out.
+
+    Args:
+        samples: (n, channels).
+        length: samples in a frame.
+        hop: samples from one frame's start to the next one's, 1..length.
+
+    Returns:
+        (m, length, channels) float32, contiguous; frame i ends with sample i * hop + length - 1.
+
+    Raises:
+        ConfigError: length or hop is out of range.
+    """
+    _check(length, hop)
+    if len(samples) < length:
+        return np.empty((0, length, samples.shape[1]), np.float32)
+    views = np.lib.stride_tricks.sliding_window_view(samples, length, axis=0)[::hop]  # (m, channels, length)
+    return np.ascontiguousarray(views.swapaxes(1, 2), dtype=np.float32)
+
+
+class FrameCutter:
+    """Cuts a signal that arrives in pieces; the frames are those of the whole signal at once."""
+
+    def __init__(self, length: int, hop: int) -> None:
+        """Start with no sample carried over.
+
+        Raises:
+            ConfigError: length or hop is out of range.
+        """
+        _check(length, hop)
+        self._length = length
+        self._hop = hop
+        self._carry: NDArray[np.float32] | None = None
+
+    def push(self, samples: NDArray[Any]) -> NDArray[np.float32]:
+        """The frames that these samples (n, channels) complete, (m, length, channels)."""
+        signal = samples if self._carry is None else np.concatenate([self._carry, samples])
+        frames = cut(signal, self._length, self._hop)
+        # A copy: the carry must neither hold nor follow the caller's array.
+        self._carry = np.array(signal[len(frames) * self._hop :], dtype=np.float32)
+        return frames
+
+
+def usable(frames: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which frames the network can take: all samples finite and within MAX_MAGNITUDE.
+
+    Args:
+        frames: (n, length, channels).
+
+    Returns:
+        (n,) True where usable.
+    """
+    flat = frames.reshape(len(frames), frames.shape[1] * frames.shape[2])
+    # NaN passes through max and min, and fails both comparisons.
+    usable_frames: NDArray[np.bool_] = (flat.max(axis=1) <= MAX_MAGNITUDE) & (flat.min(axis=1) >= -MAX_MAGNITUDE)
+    return usable_frames
+
+
+def _check(length: int, hop: int) -> None:
+    require(length >= 1, "length", "a positive number of samples", length)
+    require(1 <= hop <= length, "hop", f"1..length ({length})", hop)

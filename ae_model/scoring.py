@@ -1,0 +1,112 @@
+"""What a detector says of frames, and the numpy form of the scores inside its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model.exceptions import FrameError
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """All that a detector says of n frames.
+
+    Args:
+        codes: (n, latent) float32.
+        frames: (n, length, channels) float32, reconstructed, in the frames' own units.
+        errors: (n,) float32, mean squared difference of the scaled frames.
+        channel_errors: (n, channels) float32, the same per channel.
+        latent_distance: (n,) float32, squared distance from the training codes' mean, each
+            dimension over its variance.
+        scores: (n,) float32, what the threshold is compared with.
+    """
+
+    codes: NDArray[np.float32]
+    frames: NDArray[np.float32]
+    errors: NDArray[np.float32]
+    channel_errors: NDArray[np.float32]
+    latent_distance: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.scores)
+
+
+def reconstruction_errors(frames: NDArray[Any], reconstruction: NDArray[Any]) -> NDArray[np.float32]:
+    """Mean squared difference per frame.
+
+    Args:
+        frames: (n, length, channels), scaled.
+        reconstruction: same shape and scale.
+
+    Returns:
+        (n,) float32, in squared scaled units; 0 for a perfect copy.
+
+    Raises:
+        FrameError: the shapes differ.
+    """
+    errors: NDArray[np.float32] = _squared_difference(frames, reconstruction).mean(axis=(1, 2), dtype=np.float32)
+    return errors
+
+
+def channel_errors(frames: NDArray[Any], reconstruction: NDArray[Any]) -> NDArray[np.float32]:
+    """Mean squared difference per frame and channel.
+
+    Args:
+        frames: (n, length, channels), scaled.
+        reconstruction: same shape and scale.
+
+    Returns:
+        (n, channels) float32, in squared scaled units; their mean is the reconstruction error.
+
+    Raises:
+        FrameError: the shapes differ.
+    """
+    errors: NDArray[np.float32] = _squared_difference(frames, reconstruction).mean(axis=1, dtype=np.float32)
+    return errors
+
+
+def attribution(errors: NDArray[Any], channels: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
+    """The channels that a frame's error comes from, largest share first.
+
+    Args:
+        errors: (channels,) channel errors of one frame.
+        channels: their names.
+        count: how many to return at most.
+
+    Returns:
+        (name, share) with shares in 0..1 of the whole frame's error. Channels whose error is not
+        finite share the whole between them, as no number can be set against theirs.
+    """
+    weights = np.asarray(errors, np.float64)
+    if not np.isfinite(weights).all():
+        weights = (~np.isfinite(weights)).astype(np.float64)
+    shares = weights / (weights.sum() or 1.0)
+    order = np.argsort(-shares, kind="stable")[:count]
+    return [(channels[i], float(shares[i])) for i in order]
+
+
+def severity(score: float, threshold: float, levels: Mapping[str, float]) -> str | None:
+    """The highest level whose multiple of the threshold the score reaches.
+
+    Returns:
+        None below all of them. A score that is not a number gets the highest level: the network
+        broke on that frame, which must not pass for calm.
+    """
+    reached = [(multiple, name) for name, multiple in levels.items() if not score < threshold * multiple]
+    return max(reached)[1] if reached else None
+
+
+def _squared_difference(frames: NDArray[Any], reconstruction: NDArray[Any]) -> NDArray[np.float32]:
+    if frames.shape != reconstruction.shape:
+        raise FrameError(
+            "frame.size", f"reconstruction: expected shape {frames.shape}. Received: shape={reconstruction.shape}."
+        )
+    squares: NDArray[np.float32] = np.square(frames.astype(np.float32) - reconstruction.astype(np.float32))
+    return squares
