@@ -1,0 +1,74 @@
+"""Which engine runs the graph, and what each one needs by itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+
+from ae_model.exceptions import ConfigError
+
+BOUNDED_ENGINES = ("FnApiRunner",)
+ENGINES = ("FnApiRunner", "PrismRunner", "FlinkRunner", "PortableRunner", "DataflowRunner")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A runner by name, with the flags it cannot do without.
+
+    Args:
+        name: Beam's name of the runner.
+        flags: to put before the user's own, which win.
+    """
+
+    name: str
+    flags: tuple[str, ...] = ()
+
+
+def choose_engine(runner: str, beam_args: list[str], *, bounded: bool) -> Engine:
+    """The engine asked for, or a refusal with its reason.
+
+    Args:
+        runner: Beam's name, with or without ``Runner``.
+        beam_args: Beam's own flags, as the user gave them.
+        bounded: whether the input ends.
+
+    Raises:
+        ConfigError: the runner is unknown, means two engines, or cannot run what was asked.
+    """
+    name = _full_name(runner)
+    if name in ("DirectRunner", "SwitchingDirectRunner"):
+        raise ConfigError(
+            "--runner: expected one engine. Received: --runner=DirectRunner, which is Prism for some graphs and "
+            "FnApiRunner for others. Name the one you mean: --runner=FnApiRunner or --runner=PrismRunner."
+        )
+    if name not in ENGINES:
+        raise ConfigError(f"--runner: expected one of {', '.join(ENGINES)}. Received: --runner={runner}.")
+    if name in BOUNDED_ENGINES and not bounded:
+        raise ConfigError(
+            f"--until: expected latest, a time or offsets with --runner={name}, which runs bounded jobs only. "
+            "Received: no --until. Add --until latest, or run on --runner=PrismRunner."
+        )
+    return Engine(name, _prism_flags(beam_args) if name == "PrismRunner" else ())
+
+
+def _full_name(runner: str) -> str:
+    known = {name.lower(): name for name in (*ENGINES, "DirectRunner", "SwitchingDirectRunner")}
+    low = runner.lower()
+    return known.get(low) or known.get(low + "runner") or runner
+
+
+def _prism_flags(beam_args: list[str]) -> tuple[str, ...]:
+    """Point Beam at the Prism binary on this machine, so that it downloads nothing."""
+    # One temporary folder per run keeps Beam from reusing a job server of another version.
+    flags = ("--environment_type=LOOPBACK", "--streaming", f"--temp_location={tempfile.gettempdir()}")
+    if any(arg.startswith("--prism_location") for arg in beam_args):
+        return flags
+    found = os.environ.get("PRISM_LOCATION") or shutil.which("prism")
+    if not found:
+        raise ConfigError(
+            "--runner=PrismRunner: expected its binary on the PATH or in --prism_location. Received: none. "
+            "Run: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
+        )
+    return (*flags, f"--prism_location={found}")
