@@ -1,0 +1,116 @@
+"""The whole detector as one TensorFlow graph: what is trained, exported and served.
+
+    frames ─ scale ─ encoder ─ codes ─ decoder ─ unscale ─ frames
+                │                │         │
+                └────────────────┼─────────┴─ errors, channel_errors, scores
+                                 └─────────── latent_distance
+
+All that can change a score is in here, so that it travels with the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ae_model.config import FrameContract
+from ae_model.manifest import FEATURE
+from ae_model.scaling import Scaling
+
+# Code dimensions that hardly moved in training must not turn rounding into distance.
+_LEAST_VARIANCE = 1e-6
+
+
+class Graph:
+    """Scaling, encoder, decoder and scores, as functions from tensors to named tensors."""
+
+    def __init__(
+        self,
+        contract: FrameContract,
+        scaling: Scaling,
+        encoder: Any,
+        decoder: Any,
+        code_mean: NDArray[np.float64],
+        code_variance: NDArray[np.float64],
+    ) -> None:
+        """Keep the parts; ``code_mean`` and ``code_variance`` are (latent,) of the training codes."""
+        self._contract = contract
+        self._scaling = scaling
+        self._encoder = encoder
+        self._decoder = decoder
+        self._code_mean = code_mean
+        floor = _LEAST_VARIANCE * float(code_variance.max())
+        self._code_variance = np.maximum(code_variance, floor) if floor > 0 else np.ones_like(code_variance)
+
+    def infer(self, frames: Any) -> dict[str, Any]:
+        """All that ``Inference`` holds, from frames (n, length, channels) in own units."""
+        scaled = scale(self._scaling, frames)
+        codes = self._encoder(scaled)
+        reconstruction = self._decoder(codes)
+        squares = tf.math.squared_difference(scaled, reconstruction)
+        errors = tf.reduce_mean(squares, axis=[1, 2])
+        return {
+            "codes": codes,
+            "frames": self._unscale(reconstruction),
+            "errors": errors,
+            "channel_errors": tf.reduce_mean(squares, axis=1),
+            "latent_distance": self._latent_distance(codes),
+            "scores": tf.identity(errors),
+        }
+
+    def encode(self, frames: Any) -> dict[str, Any]:
+        """Codes (n, latent) from frames in own units."""
+        return {"codes": self._encoder(scale(self._scaling, frames))}
+
+    def decode(self, codes: Any) -> dict[str, Any]:
+        """Frames in own units from codes (n, latent)."""
+        return {"frames": self._unscale(self._decoder(codes))}
+
+    def reconstruct(self, frames: Any) -> dict[str, Any]:
+        """Frames in own units, there and back."""
+        return self.decode(self.encode(frames)["codes"])
+
+    def infer_examples(self, examples: Any) -> dict[str, Any]:
+        """The same as ``infer``, from serialized tf.Example records (n,)."""
+        feature = tf.io.FixedLenFeature(self._contract.shape, tf.float32)
+        return self.infer(tf.io.parse_example(examples, {FEATURE: feature})[FEATURE])
+
+    def signatures(self) -> dict[str, Any]:
+        """The concrete functions to serve, by name; all take any number of frames."""
+        frames = tf.TensorSpec((None, *self._contract.shape), tf.float32, "frames")
+        codes = tf.TensorSpec((None, len(self._code_mean)), tf.float32, "codes")
+        examples = tf.TensorSpec((None,), tf.string, "examples")
+        return {
+            "infer": _trace(self.infer, frames),
+            "encode": _trace(self.encode, frames),
+            "decode": _trace(self.decode, codes),
+            "reconstruct": _trace(self.reconstruct, frames),
+            "serving_default": _trace(self.infer_examples, examples),
+        }
+
+    def save(self, folder: str) -> None:
+        """Write the SavedModel; of Keras nothing remains in it but the weights."""
+        module = tf.Module()
+        module.weights = [variable.value for variable in [*self._encoder.variables, *self._decoder.variables]]
+        tf.saved_model.save(module, folder, signatures=self.signatures())
+
+    def _latent_distance(self, codes: Any) -> Any:
+        centered = codes - tf.constant(self._code_mean, tf.float32)
+        return tf.reduce_sum(tf.square(centered) / tf.constant(self._code_variance, tf.float32), axis=1)
+
+    def _unscale(self, scaled: Any) -> Any:
+        return scaled * tf.constant(self._scaling.scale, tf.float32) + tf.constant(self._scaling.center, tf.float32)
+
+
+def scale(scaling: Scaling, frames: Any) -> Any:
+    """``Scaling.apply`` on tensors (n, length, channels)."""
+    scaled = (frames - tf.constant(scaling.center, tf.float32)) / tf.constant(scaling.scale, tf.float32)
+    return tf.clip_by_value(scaled, -scaling.limit, scaling.limit) if np.isfinite(scaling.limit) else scaled
+
+
+def _trace(function: Callable[[Any], dict[str, Any]], spec: Any) -> Any:
+    return tf.function(function, autograph=False).get_concrete_function(spec)

@@ -1,0 +1,251 @@
+"""Fit an autoencoder: Keras does the work, from frames to the best weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ae_model.config import FrameContract, NetworkConfig
+from ae_model.exceptions import TrainingError
+from ae_model.networks import build, linear
+from ae_model.networks.graph import Graph, scale
+from ae_model.scaling import Scaling, Statistics
+from ae_model.scoring import Inference, reconstruction_errors
+
+# Every call gives a fresh pass over (n, length, channels) float32 frame batches in own units.
+Batches: TypeAlias = Callable[[], Any]
+# epoch (1-based), epochs, loss, val_loss, seconds left (NaN without a clock)
+OnEpoch: TypeAlias = Callable[[int, int, float, float, float], None]
+Clock: TypeAlias = Callable[[], float]
+
+# Frames that are shuffled among each other hold at most this much memory.
+_SHUFFLE_BYTES = 256 * 2**20
+# Scaled data may leave [0, 1] by rounding alone.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained pair with all that its graph needs.
+
+    Args:
+        contract: what a frame is.
+        config: what was trained, and how.
+        scaling: what the graph does to frames first.
+        encoder: ``keras.Model``, scaled frames to codes.
+        decoder: ``keras.Model``, codes to scaled frames.
+        code_mean: (latent,) of the training codes.
+        code_variance: (latent,) likewise.
+        history: ``loss`` and ``val_loss`` per epoch.
+        frames: how many frames it was fitted on.
+    """
+
+    contract: FrameContract
+    config: NetworkConfig
+    scaling: Scaling
+    encoder: Any
+    decoder: Any
+    code_mean: NDArray[np.float64]
+    code_variance: NDArray[np.float64]
+    history: dict[str, list[float]]
+    frames: int
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What an export of it computes."""
+        return Graph(self.contract, self.scaling, self.encoder, self.decoder, self.code_mean, self.code_variance)
+
+    def infer(self, frames: NDArray[np.float32]) -> Inference:
+        """What the exported detector will say of frames (n, length, channels)."""
+        outputs = self._infer(frames=tf.constant(frames, tf.float32))
+        return Inference(**{name: tensor.numpy() for name, tensor in outputs.items()})
+
+    @cached_property
+    def _infer(self) -> Any:
+        return self.graph.signatures()["infer"]
+
+
+def fit(
+    contract: FrameContract,
+    config: NetworkConfig,
+    scaling: Scaling,
+    training: Batches,
+    validation: Batches,
+    *,
+    on_epoch: OnEpoch | None = None,
+    clock: Clock | None = None,
+) -> Fitted:
+    """Train what ``config`` asks for, and keep the weights of the best epoch.
+
+    The same seed, data and library versions give the same weights on a CPU.
+
+    Args:
+        contract: what a frame is.
+        config: network, loss, optimizer, epochs, patience, seed.
+        scaling: of the training frames.
+        training: the frames to fit; shuffled and batched here.
+        validation: frames kept apart, on which the best epoch is chosen.
+        on_epoch: told after each epoch.
+        clock: seconds that rise, for the time left; the core reads no clock of its own.
+
+    Raises:
+        TrainingError: there are no frames, they do not suit the loss, or the loss diverged.
+    """
+    keras.utils.set_random_seed(config.seed)
+    encoder, decoder = build(contract, config)
+    fitted_on = _survey(_Frames(contract, scaling, training, "training"), config)
+    judged_on = _survey(_Frames(contract, scaling, validation, "validation"), config)
+    report = _Report(config, on_epoch, clock)
+    train = _solve if config.network == "linear" else _descend
+    history = train(encoder, decoder, config, fitted_on, judged_on, report)
+    codes = _code_statistics(encoder, fitted_on)
+    return Fitted(contract, config, scaling, encoder, decoder, codes.mean, codes.variance, history, fitted_on.count)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """The frames for one purpose, and how many there are once they were counted."""
+
+    contract: FrameContract
+    scaling: Scaling
+    batches: Batches
+    purpose: str
+    count: int = 0
+
+    def scaled(self) -> Iterator[NDArray[np.float32]]:
+        """One pass, scaled, (n, length, channels) at a time."""
+        for batch in self.batches():
+            frames = np.asarray(batch)
+            if frames.shape[1:] != self.contract.shape:
+                raise TrainingError(
+                    f"{self.purpose} frames: expected (n, *{self.contract.shape}). Received: shape={frames.shape}."
+                )
+            yield self.scaling.apply(frames)
+
+    def pairs(self, config: NetworkConfig, *, shuffle: bool) -> Any:
+        """Scaled frames as input and target, in batches of ``config.batch_frames``."""
+        shape = (None, *self.contract.shape)
+        frames = self.batches().map(lambda batch: scale(self.scaling, tf.ensure_shape(batch, shape))).unbatch()
+        if shuffle:
+            room = max(_SHUFFLE_BYTES // (4 * math.prod(self.contract.shape)), config.batch_frames)
+            frames = frames.shuffle(min(room, self.count), seed=config.seed)
+        pairs = frames.batch(config.batch_frames).map(lambda batch: (batch, batch)).prefetch(tf.data.AUTOTUNE)
+        # Without its length Keras warns at the end of the first epoch that the data ran out.
+        return pairs.apply(tf.data.experimental.assert_cardinality(math.ceil(self.count / config.batch_frames)))
+
+
+def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
+    """Count the frames, and refuse what no training can use."""
+    count = 0
+    for scaled in frames.scaled():
+        count += len(scaled)
+        if not np.isfinite(scaled).all():
+            raise TrainingError(
+                f"{frames.purpose} frames: expected finite samples. Received: a NaN or infinite one in the first "
+                f"{count} frames. Leave out frames that are not usable."
+            )
+        if config.loss == "bce" and frames.purpose == "training":
+            _check_range(scaled)
+    if count == 0:
+        raise TrainingError(f"{frames.purpose} frames: expected at least one. Received: 0. Give more data.")
+    return replace(frames, count=count)
+
+
+def _check_range(scaled: NDArray[np.float32]) -> None:
+    low, high = float(scaled.min(initial=0.0)), float(scaled.max(initial=0.0))
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise TrainingError(
+            f"loss bce: expected scaled samples in [0, 1]. Received: {low:g}..{high:g}. "
+            "Use scaling=minmax, or loss=mse."
+        )
+
+
+def _solve(
+    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, report: _Report
+) -> dict[str, list[float]]:
+    """Principal components: one pass gathers the moments, and there is nothing to descend."""
+    moments = linear.Moments(int(np.prod(encoder.input_shape[1:])))
+    for scaled in training.scaled():
+        moments.add(scaled)
+    linear.solve(encoder, decoder, moments.mean, moments.covariance)
+    logs = {
+        "loss": _mean_error(encoder, decoder, training),
+        "val_loss": _mean_error(encoder, decoder, validation),
+    }
+    report.on_epoch_end(0, logs)
+    return {name: [value] for name, value in logs.items()}
+
+
+def _mean_error(encoder: Any, decoder: Any, frames: _Frames) -> float:
+    batches = ((scaled, decoder(encoder(scaled)).numpy()) for scaled in frames.scaled())
+    return sum(float(reconstruction_errors(*pair).sum(dtype=np.float64)) for pair in batches) / frames.count
+
+
+def _descend(
+    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, report: _Report
+) -> dict[str, list[float]]:
+    """Gradient descent, by Keras."""
+    model = keras.Sequential([encoder, decoder])
+    optimizers = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
+    model.compile(optimizer=optimizers[config.optimizer](config.learning_rate), loss=_LOSSES[config.loss])
+    history = model.fit(
+        training.pairs(config, shuffle=True),
+        validation_data=validation.pairs(config, shuffle=False),
+        epochs=config.epochs,
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_end=report.on_epoch_end),
+            keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True),
+        ],
+        shuffle=False,
+        verbose=0,
+    ).history
+    return {name: [float(value) for value in history[name]] for name in ("loss", "val_loss")}
+
+
+def _cross_entropy(target: Any, output: Any) -> Any:
+    # Frames kept apart may leave the range of the training frames; the loss is only defined in [0, 1].
+    return keras.losses.binary_crossentropy(keras.ops.clip(target, 0.0, 1.0), output)
+
+
+_LOSSES = {"mse": "mse", "bce": _cross_entropy}
+
+
+def _code_statistics(encoder: Any, frames: _Frames) -> Statistics:
+    statistics = Statistics.empty(encoder.output_shape[-1])
+    for scaled in frames.scaled():
+        statistics = statistics.merge(Statistics.of(encoder(scaled).numpy()))
+    return statistics
+
+
+class _Report:
+    """Tells the caller of each epoch, and stops at once where the loss is lost."""
+
+    def __init__(self, config: NetworkConfig, on_epoch: OnEpoch | None, clock: Clock | None) -> None:
+        self._epochs = 1 if config.network == "linear" else config.epochs
+        self._on_epoch = on_epoch
+        self._clock = clock
+        self._start = clock() if clock else math.nan
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Keras' hook, epochs from 0."""
+        loss, val_loss = float(logs["loss"]), float(logs["val_loss"])
+        if not (math.isfinite(loss) and math.isfinite(val_loss)):
+            raise TrainingError(
+                f"training, epoch {epoch + 1}: expected a finite loss. Received: loss={loss}, val_loss={val_loss}. "
+                "Lower learning_rate, or use scaling=standard."
+            )
+        if self._on_epoch:
+            self._on_epoch(epoch + 1, self._epochs, loss, val_loss, self._seconds_left(epoch + 1))
+
+    def _seconds_left(self, done: int) -> float:
+        if self._clock is None:
+            return math.nan
+        return (self._clock() - self._start) / done * (self._epochs - done)
