@@ -1,10 +1,38 @@
-"""What is written to Kafka: one Arrow schema per output, and how each is read back."""
+"""What is written to Kafka: one Arrow schema per output, and how each is read back.
+
+    per="batch"   one Arrow IPC stream per frame batch: offset, timestamp, key, and code or frame
+    per="frame"   one record per frame: the frame's own key, float32 little-endian as the value
+
+Both carry where they come from in headers. The stream of a batch needs nothing else to be read:
+``pa.ipc.open_stream(value).read_all()``, with topic, partition, model and version in its metadata.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Literal
 
-from pipelines.frame_batch import Headers
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ae_model.exceptions import RecordError
+from pipelines.arrow_stream import open_arrow, take_columns
+from pipelines.frame_batch import Headers, InferredBatch
+
+Per = Literal["batch", "frame"]
+
+BATCH_CONTENT = b"application/vnd.apache.arrow.stream"
+FRAME_CONTENT = b"application/vnd.latentstream.float32-le"
+# A broker left at its default takes 1 MiB; this leaves room for headers and the record itself.
+MAX_RECORD_BYTES = 900_000
+_TIME = pa.timestamp("ms", "UTC")
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# Continuation marker and a length of 0: the end of an Arrow IPC stream.
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 @dataclass(frozen=True)
@@ -24,3 +52,200 @@ class OutputRecord:
     headers: Headers = field(default_factory=list)
     partition: int | None = None
     timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CodeRows:
+    """Latent codes of frames of one partition, by one model version.
+
+    Args:
+        topic: where the frames came from.
+        partition: likewise.
+        offsets: (n,) int64, of the frames.
+        timestamps: (n,) int64, event time in milliseconds since 1970.
+        keys: (n,) binary; null where a frame has none.
+        codes: (n, latent) float32.
+        model: name of the artifact that made them.
+        version: its version; only this one decodes them.
+    """
+
+    topic: str
+    partition: int
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    keys: pa.BinaryArray
+    codes: NDArray[np.float32]
+    model: str
+    version: int
+
+    def __len__(self) -> int:
+        """Number of codes."""
+        return len(self.offsets)
+
+
+def encode_codes(batch: InferredBatch, per: Per = "batch") -> list[OutputRecord]:
+    """Records for the codes topic, in offset order; none for an empty batch.
+
+    A batch that would not fit in one record becomes several.
+    """
+    return _encode(batch, "code", batch.codes, per)
+
+
+def encode_denoised(batch: InferredBatch, per: Per = "batch") -> list[OutputRecord]:
+    """Records for the denoised topic, as ``encode_codes``; a frame is flat, sample by sample."""
+    length, channels = batch.denoised.shape[1:]
+    return _encode(batch, "frame", batch.denoised.reshape(len(batch), length * channels), per)
+
+
+def read_codes(value: bytes, headers: Headers, *, key: bytes | None = None, timestamp_ms: int = -1) -> CodeRows:
+    """Read a record of the codes topic, of either form.
+
+    Args:
+        value: its value.
+        headers: its headers.
+        key: its key; one record per frame keeps the frame's key there.
+        timestamp_ms: its timestamp, likewise.
+
+    Raises:
+        RecordError: it is not a record of codes.
+    """
+    named = dict(headers)
+    content = named.get("content-type")
+    try:
+        if content == FRAME_CONTENT:
+            return _read_frame(value, named, key, timestamp_ms)
+        return _read_batch(value)
+    except (KeyError, ValueError, UnicodeDecodeError, pa.ArrowException) as exc:
+        raise RecordError(
+            "schema.unknown",
+            f"codes record: expected {BATCH_CONTENT!r} or {FRAME_CONTENT!r}. Received: {content!r} ({exc}).",
+        ) from exc
+
+
+def event_time(timestamp_ms: int) -> datetime | None:
+    """The instant in UTC; None for -1, Kafka's "no timestamp", and for years no calendar holds."""
+    if timestamp_ms == -1:
+        return None
+    try:
+        return _EPOCH + timedelta(milliseconds=timestamp_ms)
+    except OverflowError:
+        return None
+
+
+def kafka_timestamp(timestamp_ms: int) -> int | None:
+    """The timestamp to write; None where the input had none, as Kafka refuses negative ones."""
+    return timestamp_ms if timestamp_ms >= 0 else None
+
+
+def _encode(batch: InferredBatch, column: str, rows: NDArray[np.float32], per: Per) -> list[OutputRecord]:
+    rows = np.ascontiguousarray(rows, dtype="<f4")  # (n, width)
+    if len(batch) == 0:
+        return []
+    return _encode_frames(batch, rows) if per == "frame" else _encode_batch(batch, column, rows)
+
+
+def _encode_batch(batch: InferredBatch, column: str, rows: NDArray[np.float32]) -> list[OutputRecord]:
+    records = batch.records
+    schema, head = _stream_head(column, rows.shape[1], records.topic, records.partition, batch.model, batch.version)
+    table = pa.RecordBatch.from_arrays(
+        [
+            pa.array(records.offsets),
+            pa.array(records.timestamps).view(_TIME),
+            records.keys,
+            pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1]),
+        ],
+        schema=schema,
+    )
+    return [
+        OutputRecord(
+            key=None,
+            value=b"".join([head, memoryview(table.slice(start, stop - start).serialize()), _END_OF_STREAM]),
+            headers=_lineage(batch, start, stop, BATCH_CONTENT),
+            partition=records.partition,
+            timestamp_ms=kafka_timestamp(int(records.timestamps[stop - 1])),
+        )
+        for start, stop in _fit(table, 0, len(batch))
+    ]
+
+
+def _fit(table: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Halve the rows until each part fits in a record; a single row is never cut."""
+    if stop - start == 1 or table.slice(start, stop - start).nbytes <= MAX_RECORD_BYTES:
+        yield start, stop
+        return
+    middle = (start + stop) // 2
+    yield from _fit(table, start, middle)
+    yield from _fit(table, middle, stop)
+
+
+@lru_cache(maxsize=1024)
+def _stream_head(
+    column: str, width: int, topic: str, partition: int, model: str, version: int
+) -> tuple[pa.Schema, bytes]:
+    """The schema of a stream and its first message, which is the same for every batch."""
+    metadata = {"topic": topic, "partition": str(partition), "model": model, "version": str(version)}
+    fields = [
+        ("offset", pa.int64()),
+        ("timestamp", _TIME),
+        ("key", pa.binary()),
+        (column, pa.list_(pa.float32(), width)),
+    ]
+    schema = pa.schema(fields, metadata=metadata)
+    return schema, schema.serialize().to_pybytes()
+
+
+def _encode_frames(batch: InferredBatch, rows: NDArray[np.float32]) -> list[OutputRecord]:
+    records = batch.records
+    return [
+        OutputRecord(
+            key, row.tobytes(), _lineage(batch, i, i + 1, FRAME_CONTENT), records.partition, kafka_timestamp(timestamp)
+        )
+        for i, (key, row, timestamp) in enumerate(
+            zip(records.keys.to_pylist(), rows, records.timestamps.tolist(), strict=True)
+        )
+    ]
+
+
+def _lineage(batch: InferredBatch, start: int, stop: int, content: bytes) -> Headers:
+    records = batch.records
+    return [
+        ("ls-topic", records.topic.encode()),
+        ("ls-partition", b"%d" % records.partition),
+        ("ls-first-offset", b"%d" % records.offsets[start]),
+        ("ls-last-offset", b"%d" % records.offsets[stop - 1]),
+        ("ls-frames", b"%d" % (stop - start)),
+        ("ls-model", batch.model.encode()),
+        ("ls-version", b"%d" % batch.version),
+        ("content-type", content),
+    ]
+
+
+def _read_batch(value: bytes) -> CodeRows:
+    table = take_columns(open_arrow(value), ["offset", "timestamp", "key", "code"])
+    metadata = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
+    code = table.column("code")
+    if not pa.types.is_fixed_size_list(code.type) or code.null_count:
+        raise ValueError(f"code is {code.type}")
+    return CodeRows(
+        topic=metadata["topic"],
+        partition=int(metadata["partition"]),
+        offsets=table.column("offset").to_numpy(),
+        timestamps=table.column("timestamp").cast(pa.int64()).to_numpy(),
+        keys=table.column("key"),
+        codes=code.flatten().to_numpy().reshape(len(code), code.type.list_size),
+        model=metadata["model"],
+        version=int(metadata["version"]),
+    )
+
+
+def _read_frame(value: bytes, named: dict[str, bytes], key: bytes | None, timestamp_ms: int) -> CodeRows:
+    return CodeRows(
+        topic=named["ls-topic"].decode(),
+        partition=int(named["ls-partition"]),
+        offsets=np.array([int(named["ls-first-offset"])], dtype=np.int64),
+        timestamps=np.array([timestamp_ms], dtype=np.int64),
+        keys=pa.array([key], pa.binary()),
+        codes=np.frombuffer(value, dtype="<f4").reshape(1, -1),
+        model=named["ls-model"].decode(),
+        version=int(named["ls-version"]),
+    )

@@ -1,0 +1,255 @@
+"""What could not be used, kept whole, with where it came from and why.
+
+A dead letter's value, key and headers are the record's own. What is known about
+the fault stands beside them in headers named ``__dlq.errors.*``, as UTF-8 text::
+
+    topic  partition  offset  last.offset  timestamp  stage  code
+    exception.class.name  exception.message  pipeline  attempt  payload
+
+``payload=reference`` says that the value was too large or too dangerous to carry;
+the coordinates say where it still lies.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ae_model.exceptions import DeadLetterBreakerError, RecordError
+from pipelines.frame_batch import FrameBatch, Headers, RawBatch
+from pipelines.records import OutputRecord, kafka_timestamp
+
+if TYPE_CHECKING:
+    from pipelines.kafka.refused import RefusedRecords
+
+PREFIX = "__dlq.errors."
+CODES = frozenset(
+    {
+        "frame.channels",
+        "frame.dtype",
+        "frame.empty",
+        "frame.nonfinite",
+        "frame.size",
+        "model.error",
+        "record.bomb",
+        "record.corrupt",
+        "record.too_large",
+        "schema.incompatible",
+        "schema.unknown",
+    }
+)
+MAX_MESSAGE_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that could not be used.
+
+    Args:
+        topic: where it came from.
+        partition: likewise.
+        offset: likewise; the first one where a whole range was refused.
+        timestamp: its event time in milliseconds since 1970.
+        key: its key, untouched.
+        value: its value, untouched; None by reference.
+        headers: its headers, untouched.
+        code: the reason, one of CODES.
+        stage: the step that refused it.
+        message: the reason in words, at most 1 KiB.
+        exception: class of the error.
+        attempt: how often it has been tried, this time included.
+        by_reference: whether the value was left where it is.
+        last_offset: the last one where a whole range was refused.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    code: str
+    stage: str
+    message: str
+    exception: str = "RecordError"
+    attempt: int = 1
+    by_reference: bool = False
+    last_offset: int | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the code to the closed set, and cut the message."""
+        if self.code not in CODES:
+            raise ValueError(f"dead letter: expected a code of {sorted(CODES)}. Received: code={self.code!r}.")
+        object.__setattr__(self, "message", _cut(self.message))
+
+    @property
+    def records(self) -> int:
+        """How many offsets it stands for."""
+        return 1 if self.last_offset is None else self.last_offset - self.offset + 1
+
+
+class Breaker:
+    """Stops the stream when too large a share of the recent records is unusable.
+
+    Args:
+        share: the largest share that is still taken for bad luck, between 0 and 1.
+        records: how many records, at least, the share is judged over.
+    """
+
+    def __init__(self, share: float, records: int) -> None:
+        """Start with nothing seen."""
+        self._share = share
+        self._records = records
+        self._recent: deque[tuple[int, int]] = deque()
+        self._read = 0
+        self._dead = 0
+
+    def observe(self, read: int, dead: int) -> None:
+        """Count ``read`` records of which ``dead`` were unusable.
+
+        Raises:
+            DeadLetterBreakerError: the share over the last ``records`` or a few more exceeds the limit.
+        """
+        self._recent.append((read, dead))
+        self._read += read
+        self._dead += dead
+        # The oldest go as soon as the rest alone is enough to judge by.
+        while self._read - self._recent[0][0] >= self._records:
+            oldest_read, oldest_dead = self._recent.popleft()
+            self._read -= oldest_read
+            self._dead -= oldest_dead
+        if self._read >= self._records and self._dead > self._share * self._read:
+            raise DeadLetterBreakerError(
+                f"dead letters: expected at most {self._share:.0%} of the last {self._read} records. "
+                f"Received: {self._dead}. See the dead letters topic for the reasons; the input may have changed."
+            )
+
+
+def bury(batch: FrameBatch, *, code: str, stage: str, message: str) -> list[DeadLetter]:
+    """One dead letter per frame of a batch, all for the same reason."""
+    error = RecordError(code, message)
+    return [bury_record(batch.records, row, error, stage) for row in range(len(batch))]
+
+
+def bury_record(raw: RawBatch, row: int, error: RecordError, stage: str) -> DeadLetter:
+    """The dead letter of one record of a batch."""
+    headers = [] if raw.headers is None else raw.headers[row]
+    return DeadLetter(
+        topic=raw.topic,
+        partition=raw.partition,
+        offset=int(raw.offsets[row]),
+        timestamp=int(raw.timestamps[row]),
+        key=raw.keys[row].as_py(),
+        value=raw.values[row].as_py(),
+        headers=headers,
+        code=error.code,
+        stage=stage,
+        message=str(error),
+        exception=type(error).__name__,
+        attempt=_attempts(headers) + 1,
+    )
+
+
+def from_refused(refused: RefusedRecords) -> DeadLetter:
+    """The dead letter of records that the source would not take into memory."""
+    return DeadLetter(
+        topic=refused.topic,
+        partition=refused.partition,
+        offset=refused.first_offset,
+        timestamp=refused.timestamp,
+        key=None,
+        value=None,
+        headers=[],
+        code=refused.code,
+        stage="ReadFrames",
+        message=refused.message,
+        by_reference=True,
+        last_offset=refused.last_offset,
+    )
+
+
+def encode_dead_letter(letter: DeadLetter, pipeline: str) -> OutputRecord:
+    """The record for the dead letters topic, in the partition the input record had."""
+    facts: dict[str, object] = {
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "timestamp": letter.timestamp,
+        "stage": letter.stage,
+        "code": letter.code,
+        "exception.class.name": letter.exception,
+        "exception.message": letter.message,
+        "pipeline": pipeline,
+        "attempt": letter.attempt,
+    }
+    if letter.by_reference:
+        facts["payload"] = "reference"
+    if letter.last_offset is not None:
+        facts["last.offset"] = letter.last_offset
+    headers = _own(letter.headers) + [(PREFIX + name, str(fact).encode()) for name, fact in facts.items()]
+    return OutputRecord(letter.key, letter.value, headers, letter.partition, kafka_timestamp(letter.timestamp))
+
+
+def decode_dead_letter(record: OutputRecord) -> DeadLetter:
+    """Read a record of the dead letters topic back.
+
+    Raises:
+        RecordError: it lacks the headers of a dead letter.
+    """
+    facts = {name[len(PREFIX) :]: text.decode() for name, text in record.headers if name.startswith(PREFIX)}
+    try:
+        return DeadLetter(
+            topic=facts["topic"],
+            partition=int(facts["partition"]),
+            offset=int(facts["offset"]),
+            timestamp=int(facts["timestamp"]),
+            key=record.key,
+            value=record.value,
+            headers=_own(record.headers),
+            code=facts["code"],
+            stage=facts["stage"],
+            message=facts["exception.message"],
+            exception=facts["exception.class.name"],
+            attempt=int(facts["attempt"]),
+            by_reference=facts.get("payload") == "reference",
+            last_offset=int(facts["last.offset"]) if "last.offset" in facts else None,
+        )
+    except (KeyError, ValueError) as exc:
+        raise RecordError(
+            "schema.unknown", f"dead letter: expected headers {PREFIX}*. Received: {sorted(facts)} ({exc!r})."
+        ) from exc
+
+
+def encode_retry(letter: DeadLetter) -> OutputRecord:
+    """The record to send to the input topic once more; it remembers how often it was tried.
+
+    Raises:
+        RecordError: the letter holds only a reference.
+    """
+    if letter.by_reference:
+        raise RecordError(
+            letter.code,
+            f"dead letter {letter.topic}[{letter.partition}]@{letter.offset}: expected its value. "
+            "Received: a reference. Read it from the input topic.",
+        )
+    attempt = (f"{PREFIX}attempt", str(letter.attempt).encode())
+    headers = [*_own(letter.headers), attempt]
+    return OutputRecord(letter.key, letter.value, headers, letter.partition, kafka_timestamp(letter.timestamp))
+
+
+def _own(headers: Headers) -> Headers:
+    return [(name, value) for name, value in headers if not name.startswith(PREFIX)]
+
+
+def _attempts(headers: Headers) -> int:
+    for name, value in reversed(headers):
+        if name == f"{PREFIX}attempt" and value is not None and value.isdigit():
+            return int(value[:9])
+    return 0
+
+
+def _cut(message: str) -> str:
+    # Names in a message come from strangers; lone surrogates would not encode.
+    return message.encode(errors="replace")[:MAX_MESSAGE_BYTES].decode(errors="ignore")

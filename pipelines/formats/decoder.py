@@ -1,0 +1,109 @@
+"""Decodes whole batches; a good record among bad ones always survives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model.config import FrameContract, hint
+from ae_model.exceptions import ConfigError, FrameError, RecordError
+from ae_model.frames import usable
+from pipelines.dead_letters import DeadLetter, bury_record
+from pipelines.formats.arrow import ArrowParser
+from pipelines.formats.json_text import JsonParser
+from pipelines.formats.parsed import Parser, value_bytes
+from pipelines.formats.raw import DTYPES, PCM16_SCALE, RawParser
+from pipelines.formats.tf_example import TfExampleParser
+from pipelines.frame_batch import FrameBatch, RawBatch
+
+STAGE = "DecodeFrames"
+
+
+class Decoded(NamedTuple):
+    """All records of a batch, each on one side.
+
+    Args:
+        good: frames, in offset order.
+        bad: dead letters, in offset order.
+    """
+
+    good: FrameBatch
+    bad: list[DeadLetter]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """From records to frames, for one format; plain values that pickle small.
+
+    Args:
+        parser: the format.
+    """
+
+    parser: Parser
+
+    def decode(self, raw: RawBatch) -> Decoded:
+        """Frames of the records that hold one, and dead letters of the others."""
+        bad: list[DeadLetter] = []
+        filled = value_bytes(raw.values) > 0
+        raw = _keep(raw, filled, [_EMPTY] * int((~filled).sum()), bad)
+        good, frames, faults = self.parser(raw)
+        raw = _keep(raw, good, faults, bad)
+        finite = usable(frames)
+        raw = _keep(raw, finite, [_nonfinite(frame) for frame in frames[~finite]], bad)
+        if not finite.all():
+            frames = frames[finite]
+        bad.sort(key=lambda letter: letter.offset)
+        return Decoded(FrameBatch(raw, frames), bad)
+
+
+def make_decoder(format: str, contract: FrameContract, *, dtype: str = "float32", feature: str = "frame") -> Decoder:
+    """The decoder of a topic.
+
+    Args:
+        format: raw, pcm16, json, tf_example or arrow.
+        contract: what a frame is.
+        dtype: of the samples, for raw: float32, float64, int16 or int32.
+        feature: field, feature or column that holds the samples, for the last three.
+
+    Raises:
+        ConfigError: no such format or dtype.
+    """
+    shape, channels = contract.shape, contract.channels
+    makers: dict[str, Callable[[], Parser]] = {
+        "raw": lambda: RawParser(dtype, shape),
+        "pcm16": lambda: RawParser("int16", shape, PCM16_SCALE),
+        "json": lambda: JsonParser(feature, channels, shape),
+        "tf_example": lambda: TfExampleParser(feature, shape),
+        "arrow": lambda: ArrowParser(feature, channels, shape),
+    }
+    _require_known("format", format, makers.keys())
+    _require_known("dtype", dtype, DTYPES.keys())
+    return Decoder(makers[format]())
+
+
+_EMPTY = FrameError("frame.empty", "record: expected a value. Received: an empty one, or none.")
+
+
+def _keep(raw: RawBatch, good: NDArray[np.bool_], faults: Sequence[RecordError], bad: list[DeadLetter]) -> RawBatch:
+    """The good records; the others join ``bad``, one fault each in order."""
+    if not faults:
+        return raw
+    for row, fault in zip(np.flatnonzero(~good), faults, strict=True):
+        bad.append(bury_record(raw, int(row), fault, STAGE))
+    return raw.take(good)
+
+
+def _nonfinite(frame: NDArray[np.float32]) -> FrameError:
+    wrong = int((~np.isfinite(frame)).sum())
+    received = f"{wrong} NaN or infinite of {frame.size}" if wrong else f"a magnitude of {np.abs(frame).max():.3g}"
+    return FrameError("frame.nonfinite", f"frame: expected finite samples of moderate size. Received: {received}.")
+
+
+def _require_known(what: str, name: str, known: Iterable[str]) -> None:
+    names = sorted(known)
+    if name not in names:
+        raise ConfigError(f"{what}: expected one of {names}. Received: {what}={name!r}.{hint(name, set(names))}")
