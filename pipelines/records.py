@@ -29,7 +29,7 @@ BATCH_CONTENT = b"application/vnd.apache.arrow.stream"
 FRAME_CONTENT = b"application/vnd.latentstream.float32-le"
 # A broker left at its default takes 1 MiB; this leaves room for headers and the record itself.
 MAX_RECORD_BYTES = 900_000
-_TIME = pa.timestamp("ms", "UTC")
+TIME = pa.timestamp("ms", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # Continuation marker and a length of 0: the end of an Arrow IPC stream.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -150,7 +150,7 @@ def _encode_batch(batch: InferredBatch, column: str, rows: NDArray[np.float32]) 
     table = pa.RecordBatch.from_arrays(
         [
             pa.array(records.offsets),
-            pa.array(records.timestamps).view(_TIME),
+            pa.array(records.timestamps).view(TIME),
             records.keys,
             pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1]),
         ],
@@ -186,7 +186,7 @@ def _stream_head(
     metadata = {"topic": topic, "partition": str(partition), "model": model, "version": str(version)}
     fields = [
         ("offset", pa.int64()),
-        ("timestamp", _TIME),
+        ("timestamp", TIME),
         ("key", pa.binary()),
         (column, pa.list_(pa.float32(), width)),
     ]
