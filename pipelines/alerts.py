@@ -99,6 +99,26 @@ class Alert:
         del document["timestamp"]
         return json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
 
+    def to_record(self) -> OutputRecord:
+        """A CloudEvent in binary mode, in the partition the frame had; its key is the id."""
+        headers = {
+            "ce_specversion": "1.0",
+            "ce_id": self.id,
+            "ce_source": f"/latentstream/{quote(self.stream)}",
+            "ce_type": TYPE,
+            "ce_subject": f"{self.topic}/{self.partition}/{self.offset}",
+            "content-type": "application/json",
+        }
+        if self.time is not None:
+            headers["ce_time"] = self.time
+        return OutputRecord(
+            key=self.id.encode(),
+            value=self.to_json(),
+            headers=[(name, text.encode()) for name, text in headers.items()],
+            partition=self.partition,
+            timestamp_ms=kafka_timestamp(self.timestamp),
+        )
+
 
 def explain(batch: InferredBatch, manifest: Manifest, stream: str) -> list[Alert]:
     """The alerts of a batch, in offset order.
@@ -118,32 +138,6 @@ def explain(batch: InferredBatch, manifest: Manifest, stream: str) -> list[Alert
         _explain_frame(batch, int(row), _shares(batch.channel_errors[row], manifest, *sides), manifest, stream)
         for row, *sides in zip(rows, seen, expected, worst, strict=True)
     ]
-
-
-def encode_alerts(batch: InferredBatch, manifest: Manifest, stream: str) -> list[OutputRecord]:
-    """Records for the alerts topic, in offset order; their key is the alert's id."""
-    return [encode_alert(alert) for alert in explain(batch, manifest, stream)]
-
-
-def encode_alert(alert: Alert) -> OutputRecord:
-    """A CloudEvent in binary mode, in the partition the frame had."""
-    headers = {
-        "ce_specversion": "1.0",
-        "ce_id": alert.id,
-        "ce_source": f"/latentstream/{quote(alert.stream)}",
-        "ce_type": TYPE,
-        "ce_subject": f"{alert.topic}/{alert.partition}/{alert.offset}",
-        "content-type": "application/json",
-    }
-    if alert.time is not None:
-        headers["ce_time"] = alert.time
-    return OutputRecord(
-        key=alert.id.encode(),
-        value=alert.to_json(),
-        headers=[(name, text.encode()) for name, text in headers.items()],
-        partition=alert.partition,
-        timestamp_ms=kafka_timestamp(alert.timestamp),
-    )
 
 
 def alert_table(alerts: Sequence[Alert]) -> pa.Table:

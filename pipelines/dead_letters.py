@@ -3,7 +3,7 @@
 A dead letter's value, key and headers are the record's own. What is known about
 the fault stands beside them in headers named ``__dlq.errors.*``, as UTF-8 text::
 
-    topic  partition  offset  last.offset  timestamp  stage  code
+    topic  partition  offset  timestamp  stage  code
     exception.class.name  exception.message  pipeline  attempt  payload
 
 ``payload=reference`` says that the value was too large or too dangerous to carry;
@@ -14,14 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ae_model.exceptions import DeadLetterBreakerError, RecordError
-from pipelines.frame_batch import FrameBatch, Headers, RawBatch
+from pipelines.frame_batch import Headers, RawBatch
 from pipelines.records import OutputRecord, kafka_timestamp
-
-if TYPE_CHECKING:
-    from pipelines.kafka.refused import RefusedRecords
 
 PREFIX = "__dlq.errors."
 CODES = frozenset(
@@ -49,18 +45,18 @@ class DeadLetter:
     Args:
         topic: where it came from.
         partition: likewise.
-        offset: likewise; the first one where a whole range was refused.
+        offset: likewise.
         timestamp: its event time in milliseconds since 1970.
         key: its key, untouched.
         value: its value, untouched; None by reference.
         headers: its headers, untouched.
         code: the reason, one of CODES.
-        stage: the step that refused it.
         message: the reason in words, at most 1 KiB.
+        stage: the step that refused it.
         exception: class of the error.
+        pipeline: name of the stream.
         attempt: how often it has been tried, this time included.
         by_reference: whether the value was left where it is.
-        last_offset: the last one where a whole range was refused.
     """
 
     topic: str
@@ -71,12 +67,12 @@ class DeadLetter:
     value: bytes | None
     headers: Headers
     code: str
-    stage: str
     message: str
+    stage: str
     exception: str = "RecordError"
+    pipeline: str = ""
     attempt: int = 1
     by_reference: bool = False
-    last_offset: int | None = None
 
     def __post_init__(self) -> None:
         """Hold the code to the closed set, and cut the message."""
@@ -84,10 +80,75 @@ class DeadLetter:
             raise ValueError(f"dead letter: expected a code of {sorted(CODES)}. Received: code={self.code!r}.")
         object.__setattr__(self, "message", _cut(self.message))
 
-    @property
-    def records(self) -> int:
-        """How many offsets it stands for."""
-        return 1 if self.last_offset is None else self.last_offset - self.offset + 1
+    @classmethod
+    def of(cls, raw: RawBatch, row: int, error: RecordError, stage: str) -> DeadLetter:
+        """The dead letter of one record of a batch."""
+        headers = [] if raw.headers is None else raw.headers[row]
+        return cls(
+            topic=raw.topic,
+            partition=raw.partition,
+            offset=int(raw.offsets[row]),
+            timestamp=int(raw.timestamps[row]),
+            key=raw.keys[row].as_py(),
+            value=raw.values[row].as_py(),
+            headers=headers,
+            code=error.code,
+            message=str(error),
+            stage=stage,
+            exception=type(error).__name__,
+            attempt=_attempts(headers) + 1,
+        )
+
+    @classmethod
+    def from_record(cls, record: OutputRecord) -> DeadLetter:
+        """Read a record of the dead letters topic back.
+
+        Raises:
+            RecordError: it lacks the headers of a dead letter.
+        """
+        facts = {name[len(PREFIX) :]: text for name, text in record.headers if name.startswith(PREFIX)}
+        try:
+            return _from_facts({name: text.decode() for name, text in facts.items()}, record)
+        except (AttributeError, KeyError, ValueError) as exc:
+            raise RecordError(
+                "schema.unknown", f"dead letter: expected headers {PREFIX}*. Received: {sorted(facts)} ({exc!r})."
+            ) from exc
+
+    def to_record(self) -> OutputRecord:
+        """The record for the dead letters topic, in the partition the input record had."""
+        facts: dict[str, object] = {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "timestamp": self.timestamp,
+            "stage": self.stage,
+            "code": self.code,
+            "exception.class.name": self.exception,
+            "exception.message": self.message,
+            "pipeline": self.pipeline,
+            "attempt": self.attempt,
+        }
+        if self.by_reference:
+            facts["payload"] = "reference"
+        return self._record([(PREFIX + name, str(fact).encode()) for name, fact in facts.items()])
+
+    def retry(self) -> OutputRecord:
+        """The record to send to the input topic once more; it remembers how often it was tried.
+
+        Raises:
+            RecordError: the letter holds only a reference.
+        """
+        if self.by_reference:
+            raise RecordError(
+                self.code,
+                f"dead letter {self.topic}[{self.partition}]@{self.offset}: expected its value. "
+                "Received: a reference. Read it from the input topic.",
+            )
+        return self._record([(f"{PREFIX}attempt", str(self.attempt).encode())])
+
+    def _record(self, facts: Headers) -> OutputRecord:
+        headers = _own(self.headers) + facts
+        return OutputRecord(self.key, self.value, headers, self.partition, kafka_timestamp(self.timestamp))
 
 
 class Breaker:
@@ -127,116 +188,23 @@ class Breaker:
             )
 
 
-def bury(batch: FrameBatch, *, code: str, stage: str, message: str) -> list[DeadLetter]:
-    """One dead letter per frame of a batch, all for the same reason."""
-    error = RecordError(code, message)
-    return [bury_record(batch.records, row, error, stage) for row in range(len(batch))]
-
-
-def bury_record(raw: RawBatch, row: int, error: RecordError, stage: str) -> DeadLetter:
-    """The dead letter of one record of a batch."""
-    headers = [] if raw.headers is None else raw.headers[row]
+def _from_facts(facts: dict[str, str], record: OutputRecord) -> DeadLetter:
     return DeadLetter(
-        topic=raw.topic,
-        partition=raw.partition,
-        offset=int(raw.offsets[row]),
-        timestamp=int(raw.timestamps[row]),
-        key=raw.keys[row].as_py(),
-        value=raw.values[row].as_py(),
-        headers=headers,
-        code=error.code,
-        stage=stage,
-        message=str(error),
-        exception=type(error).__name__,
-        attempt=_attempts(headers) + 1,
+        topic=facts["topic"],
+        partition=int(facts["partition"]),
+        offset=int(facts["offset"]),
+        timestamp=int(facts["timestamp"]),
+        key=record.key,
+        value=record.value,
+        headers=_own(record.headers),
+        code=facts["code"],
+        message=facts["exception.message"],
+        stage=facts["stage"],
+        exception=facts["exception.class.name"],
+        pipeline=facts["pipeline"],
+        attempt=int(facts["attempt"]),
+        by_reference=facts.get("payload") == "reference",
     )
-
-
-def from_refused(refused: RefusedRecords) -> DeadLetter:
-    """The dead letter of records that the source would not take into memory."""
-    return DeadLetter(
-        topic=refused.topic,
-        partition=refused.partition,
-        offset=refused.first_offset,
-        timestamp=refused.timestamp,
-        key=None,
-        value=None,
-        headers=[],
-        code=refused.code,
-        stage="ReadFrames",
-        message=refused.message,
-        by_reference=True,
-        last_offset=refused.last_offset,
-    )
-
-
-def encode_dead_letter(letter: DeadLetter, pipeline: str) -> OutputRecord:
-    """The record for the dead letters topic, in the partition the input record had."""
-    facts: dict[str, object] = {
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "timestamp": letter.timestamp,
-        "stage": letter.stage,
-        "code": letter.code,
-        "exception.class.name": letter.exception,
-        "exception.message": letter.message,
-        "pipeline": pipeline,
-        "attempt": letter.attempt,
-    }
-    if letter.by_reference:
-        facts["payload"] = "reference"
-    if letter.last_offset is not None:
-        facts["last.offset"] = letter.last_offset
-    headers = _own(letter.headers) + [(PREFIX + name, str(fact).encode()) for name, fact in facts.items()]
-    return OutputRecord(letter.key, letter.value, headers, letter.partition, kafka_timestamp(letter.timestamp))
-
-
-def decode_dead_letter(record: OutputRecord) -> DeadLetter:
-    """Read a record of the dead letters topic back.
-
-    Raises:
-        RecordError: it lacks the headers of a dead letter.
-    """
-    facts = {name[len(PREFIX) :]: text.decode() for name, text in record.headers if name.startswith(PREFIX)}
-    try:
-        return DeadLetter(
-            topic=facts["topic"],
-            partition=int(facts["partition"]),
-            offset=int(facts["offset"]),
-            timestamp=int(facts["timestamp"]),
-            key=record.key,
-            value=record.value,
-            headers=_own(record.headers),
-            code=facts["code"],
-            stage=facts["stage"],
-            message=facts["exception.message"],
-            exception=facts["exception.class.name"],
-            attempt=int(facts["attempt"]),
-            by_reference=facts.get("payload") == "reference",
-            last_offset=int(facts["last.offset"]) if "last.offset" in facts else None,
-        )
-    except (KeyError, ValueError) as exc:
-        raise RecordError(
-            "schema.unknown", f"dead letter: expected headers {PREFIX}*. Received: {sorted(facts)} ({exc!r})."
-        ) from exc
-
-
-def encode_retry(letter: DeadLetter) -> OutputRecord:
-    """The record to send to the input topic once more; it remembers how often it was tried.
-
-    Raises:
-        RecordError: the letter holds only a reference.
-    """
-    if letter.by_reference:
-        raise RecordError(
-            letter.code,
-            f"dead letter {letter.topic}[{letter.partition}]@{letter.offset}: expected its value. "
-            "Received: a reference. Read it from the input topic.",
-        )
-    attempt = (f"{PREFIX}attempt", str(letter.attempt).encode())
-    headers = [*_own(letter.headers), attempt]
-    return OutputRecord(letter.key, letter.value, headers, letter.partition, kafka_timestamp(letter.timestamp))
 
 
 def _own(headers: Headers) -> Headers:

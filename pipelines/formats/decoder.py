@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ae_model.config import FrameContract, hint
 from ae_model.exceptions import ConfigError, FrameError, RecordError
 from ae_model.frames import usable
-from pipelines.dead_letters import DeadLetter, bury_record
+from pipelines.dead_letters import DeadLetter
 from pipelines.formats.arrow import ArrowParser
 from pipelines.formats.json_text import JsonParser
 from pipelines.formats.parsed import Parser, value_bytes
@@ -20,7 +20,7 @@ from pipelines.formats.raw import DTYPES, PCM16_SCALE, RawParser
 from pipelines.formats.tf_example import TfExampleParser
 from pipelines.frame_batch import FrameBatch, RawBatch
 
-STAGE = "DecodeFrames"
+STAGE = "decode"
 
 
 class Decoded(NamedTuple):
@@ -93,7 +93,7 @@ def _keep(raw: RawBatch, good: NDArray[np.bool_], faults: Sequence[RecordError],
     if not faults:
         return raw
     for row, fault in zip(np.flatnonzero(~good), faults, strict=True):
-        bad.append(bury_record(raw, int(row), fault, STAGE))
+        bad.append(DeadLetter.of(raw, int(row), fault, STAGE))
     return raw.take(good)
 
 
