@@ -1,0 +1,192 @@
+"""Every place where we rely on what kafka-python does not promise; nothing else may.
+
+    RawPartitionRecords   a fetch gives whole record batches, not an object per record
+    read_large            a socket is read by the megabyte, not by 4096 bytes
+    StrictBootstrap       wrong credentials end the start at once, and the last error is known
+
+``has_raw_fetch`` tries the first on a record set made here. When it does not hold,
+the source uses plain ``poll()``: the same raw batches, a tenth of the speed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from crc32c import crc32c
+from kafka import KafkaConsumer
+from kafka.consumer.fetcher import Fetcher
+from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.net.compat import KafkaNetClient
+from kafka.net.transport import KafkaTCPTransport
+from kafka.protocol.consumer import IsolationLevel
+from kafka.record import MemoryRecords
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka.record.legacy_records import LegacyRecordBatch
+from kafka.structs import TopicPartition
+
+from pipelines.kafka.raw_batches import (
+    CRC_STARTS_AT,
+    Damaged,
+    FetchItem,
+    Gap,
+    RawRecordBatch,
+    from_client_records,
+    is_current_format,
+    split_record_set,
+)
+
+RECEIVE_BYTES = 1 << 20
+log = logging.getLogger(__name__)
+
+
+class RawPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """One partition's part of a fetch, as FetchItems; positions and epochs are kept as the base class does."""
+
+    def _maybe_skip_record(self, item: FetchItem) -> bool:
+        return item.last_offset < int(self.fetch_offset)
+
+    def _unpack_records(self, tp: TopicPartition, records: MemoryRecords, *_: Any) -> Iterator[FetchItem]:
+        for data in split_record_set(memoryview(records._buffer)):
+            item = self._unpack_batch(data)
+            if item is None:
+                continue
+            self.next_fetch_offset = item.last_offset + 1
+            self.records_read += 1
+            self.bytes_read += len(data)
+            yield item
+        self.drain()
+
+    def _unpack_batch(self, data: memoryview) -> FetchItem | None:
+        if not is_current_format(data):
+            parsed = from_client_records(LegacyRecordBatch(data, data[16]))
+            return parsed if parsed.count else None
+        batch = RawRecordBatch.read(data)
+        if crc32c(data[CRC_STARTS_AT:]) != batch.crc:
+            return Damaged(batch.base_offset, batch.last_offset, batch.max_timestamp)
+        self.leader_epoch = batch.leader_epoch
+        return Gap(batch.last_offset) if self._is_hidden(batch) else batch
+
+    def _is_hidden(self, batch: RawRecordBatch) -> bool:
+        """Whether it is a control batch or of an aborted transaction; keeps the base class's books of those."""
+        if self.isolation_level == IsolationLevel.READ_COMMITTED and batch.producer_id >= 0:
+            self._consume_aborted_transactions_up_to(batch.last_offset)
+            if batch.is_control:
+                if self._contains_abort_marker(DefaultRecordBatch(batch.data)):
+                    self.aborted_producer_ids.discard(batch.producer_id)
+            elif self._is_batch_aborted(batch):
+                return True
+        return batch.is_control
+
+
+def install(consumer: KafkaConsumer) -> bool:
+    """Make ``consumer.poll`` give FetchItems, if the raw fetch holds here; says whether it does."""
+    manager = consumer._manager
+    if isinstance(getattr(manager, "_build_transport", None), types.MethodType):
+        manager._build_transport = _with_large_reads(manager._build_transport)
+    if not has_raw_fetch():
+        return False
+    consumer._fetcher.PartitionRecords = RawPartitionRecords
+    return True
+
+
+@functools.cache
+def has_raw_fetch() -> bool:
+    """Whether the fetcher's insides are as RawPartitionRecords expects, by trying it on two batches."""
+    try:
+        _try_raw_fetch()
+    except Exception as exc:  # any failure at all means: do not rely on it
+        log.warning("kafka-python's fetcher has changed (%r): reading record by record, which is slower.", exc)
+        return False
+    return True
+
+
+def _try_raw_fetch() -> None:
+    data = b"".join(_small_batch(offset) for offset in (0, 2))
+    wanted = TopicPartition("contract", 0)
+    part = RawPartitionRecords(
+        1, wanted, MemoryRecords(data), None, None, isolation_level=IsolationLevel.READ_COMMITTED
+    )
+    items = part.take(10)
+    found = [(item.base_offset, item.last_offset, item.parse(1000).offsets.tolist()) for item in items]
+    plain = Fetcher.PartitionRecords(1, wanted, MemoryRecords(data), None, None)
+    offsets = [record.offset for record in plain.take(10)]
+    fits = found == [(0, 1, [0, 1]), (2, 3, [2, 3])] and offsets == [1, 2, 3] and part.next_fetch_offset == 4
+    if not fits or "PartitionRecords" not in Fetcher._parse_fetched_data.__code__.co_names:
+        raise RuntimeError(f"raw fetch gave {found}, plain fetch {offsets}")
+
+
+def _small_batch(base_offset: int) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1000)
+    for row in range(2):
+        builder.append(row, 1000, None, b"x", [])
+    return base_offset.to_bytes(8, "big") + bytes(builder.build())[8:]
+
+
+def _with_large_reads(build: Any) -> Any:
+    async def build_transport(*args: Any, **kwargs: Any) -> Any:
+        transport = await build(*args, **kwargs)
+        if type(transport) is KafkaTCPTransport:
+            transport._read_buffer = memoryview(bytearray(RECEIVE_BYTES))
+            transport._sock_recv = types.MethodType(read_large, transport)
+        return transport
+
+    return build_transport
+
+
+def read_large(transport: Any) -> tuple[memoryview, KafkaError | None]:
+    """What the socket holds, up to RECEIVE_BYTES, in a buffer that the next call overwrites.
+
+    The protocol copies what it is given before it reads on.
+    """
+    buffer, size, error = transport._read_buffer, 0, None
+    while size < len(buffer):
+        try:
+            received = transport._sock.recv_into(buffer[size:])
+        except (BlockingIOError, InterruptedError):
+            break
+        except OSError as exc:
+            error = KafkaConnectionError(exc)
+            break
+        if not received:
+            error = KafkaConnectionError("socket disconnected")
+            break
+        size += received
+    return buffer[:size], error
+
+
+class StrictBootstrap:
+    """Watch the first connections of one client: some errors will not mend by waiting."""
+
+    def __init__(self, fatal: tuple[type[BaseException], ...]) -> None:
+        """End the start at once on an error of ``fatal``."""
+        self._fatal = fatal
+        self._client: KafkaNetClient | None = None
+        self.last_error: BaseException | None = None
+
+    def make_client(self, **options: Any) -> KafkaNetClient:
+        """What kafka-python calls to make its network client."""
+        self._client = KafkaNetClient(**options)
+        manager = self._client._manager
+        connect = manager.get_connection
+
+        def get_connection(*args: Any, **kwargs: Any) -> Any:
+            if isinstance(self.last_error, self._fatal) and not manager.bootstrapped:
+                raise self.last_error
+            connection = connect(*args, **kwargs)
+            connection.close_future.add_errback(self._remember)
+            return connection
+
+        manager.get_connection = get_connection
+        return self._client
+
+    def close(self) -> None:
+        """Stop what a client whose start failed leaves running."""
+        if self._client is not None:
+            self._client.close()
+
+    def _remember(self, exc: BaseException) -> None:
+        self.last_error = exc

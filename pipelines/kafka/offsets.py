@@ -1,0 +1,215 @@
+"""Topics and offsets, asked once at the start and once at the end of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from kafka import TopicPartition
+from kafka import errors as kafka_errors
+from kafka.admin import OffsetSpec, OffsetTimestamp
+from kafka.structs import OffsetAndMetadata
+
+from ae_model.exceptions import ConfigError, ConnectError
+from pipelines.kafka.client import KafkaSettings, make_admin
+
+EARLIEST = "earliest"
+LATEST = "latest"
+Given = str | Mapping[Any, int] | None
+_UNKNOWN_TOPIC = 3
+_DENIED_TOPIC = 29
+_NO_OFFSET = -1
+
+
+def create_topics(
+    settings: KafkaSettings,
+    topics: Mapping[str, int],
+    replication: int = -1,
+    configs: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Create the topics that are not there yet.
+
+    Args:
+        settings: which cluster.
+        topics: number of partitions by name.
+        replication: copies of each partition; -1 takes the broker's default.
+        configs: Kafka's own settings for the new topics.
+
+    Returns:
+        Names of those created, sorted; an existing one is left as it is.
+
+    Raises:
+        ConnectError: no broker, or no right to create.
+    """
+    wanted = {
+        name: {"num_partitions": count, "replication_factor": replication, "configs": dict(configs or {})}
+        for name, count in topics.items()
+    }
+    with make_admin(settings) as admin:
+        existing = set(admin.list_topics())
+        new = {name: wanted[name] for name in sorted(wanted) if name not in existing}
+        if new:
+            admin.create_topics(new, wait_for_metadata=True)
+    return list(new)
+
+
+def check_topics(settings: KafkaSettings, names: Iterable[str], stream: str) -> dict[str, int]:
+    """Number of partitions of each topic.
+
+    Raises:
+        ConnectError: a topic is absent or may not be seen; no broker.
+    """
+    wanted = sorted(set(names))
+    with make_admin(settings) as admin:
+        described = {topic["name"]: topic for topic in admin.describe_topics(wanted)}
+    for name in wanted:
+        code = described[name]["error_code"] if name in described else _UNKNOWN_TOPIC
+        if code == _DENIED_TOPIC:
+            raise ConnectError(f"topic {name}: expected the right to describe it. Received: none. Ask for an ACL.")
+        if code:
+            raise ConnectError(
+                f"topic {name} on {settings.bootstrap}: expected it to exist. Received: none. "
+                f"Run `latentstream topics create {stream}`."
+            )
+    return {name: len(described[name]["partitions"]) for name in wanted}
+
+
+def begin_offsets(settings: KafkaSettings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The first offset each partition still has."""
+    return _list_offsets(settings, topic, dict.fromkeys(partitions, OffsetSpec.EARLIEST))
+
+
+def end_offsets(settings: KafkaSettings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The offset after the last record that may be read, open transactions not counted."""
+    return _list_offsets(settings, topic, dict.fromkeys(partitions, OffsetSpec.LATEST))
+
+
+def offsets_at(settings: KafkaSettings, topic: str, partitions: Iterable[int], timestamp_ms: int) -> dict[int, int]:
+    """The first offset at or after a time in milliseconds since 1970; the end where nothing is later."""
+    wanted = list(partitions)
+    found = _list_offsets(settings, topic, dict.fromkeys(wanted, OffsetTimestamp(timestamp_ms)))
+    late = [partition for partition in wanted if found[partition] == _NO_OFFSET]
+    return {**found, **(end_offsets(settings, topic, late) if late else {})}
+
+
+def group_offsets(settings: KafkaSettings, group: str, topic: str) -> dict[int, int]:
+    """Next offset by partition as the group committed it; empty for an unknown group."""
+    with make_admin(settings) as admin:
+        try:
+            found = admin.list_group_offsets({group: None})[group]
+        except kafka_errors.GroupIdNotFoundError:
+            return {}
+    return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
+
+
+def commit_offsets(settings: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit next offsets for a group that has no members.
+
+    Raises:
+        ConnectError: no broker, no right, or somebody consumes in the group.
+    """
+    with make_admin(settings) as admin:
+        commit_with(admin, group, topic, offsets)
+
+
+def commit_with(admin: Any, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Like ``commit_offsets``, with a client that is there already; Kafka's errors stay Kafka's."""
+    wanted = {TopicPartition(topic, p): OffsetAndMetadata(next_offset, "", -1) for p, next_offset in offsets.items()}
+    failed = [error for error in admin.alter_group_offsets(group, wanted).values() if error is not kafka_errors.NoError]
+    if failed:
+        raise failed[0](f"group {group}")
+
+
+def start_offsets(
+    settings: KafkaSettings, topic: str, partitions: Iterable[int], group: str | None, given: Given = None
+) -> dict[int, int]:
+    """Where to start: what is given, else what the group committed, else the earliest.
+
+    A runner that restores its own state never asks.
+
+    Args:
+        settings: which cluster.
+        topic: what will be read.
+        partitions: of it.
+        group: whose commits to look up; None skips them.
+        given: ``earliest``, ``latest``, an ISO time, or offsets by partition (mapping or JSON).
+
+    Raises:
+        ConfigError: ``given`` is none of these, or names other partitions.
+        ConnectError: no broker.
+    """
+    wanted = list(partitions)
+    if given is not None:
+        found = _resolve(settings, topic, wanted, given)
+        missing = [partition for partition in wanted if partition not in found]
+        return {**begin_offsets(settings, topic, missing), **found} if missing else found
+    begin = begin_offsets(settings, topic, wanted)
+    committed = group_offsets(settings, group, topic) if group else {}
+    return {partition: committed.get(partition, begin[partition]) for partition in wanted}
+
+
+def until_offsets(
+    settings: KafkaSettings, topic: str, partitions: Iterable[int], until: Given
+) -> dict[int, int] | None:
+    """Where to stop: None for never; offsets by partition, the first one not to read.
+
+    Raises:
+        ConfigError: ``until`` is not ``latest``, an ISO time or offsets of all the partitions.
+        ConnectError: no broker.
+    """
+    if until is None:
+        return None
+    wanted = list(partitions)
+    found = _resolve(settings, topic, wanted, until)
+    missing = [partition for partition in wanted if partition not in found]
+    if missing:
+        raise ConfigError(f"until: expected an offset for every partition. Received: none for {missing}.")
+    return found
+
+
+def _resolve(
+    settings: KafkaSettings, topic: str, partitions: list[int], given: str | Mapping[Any, int]
+) -> dict[int, int]:
+    if given == EARLIEST:
+        return begin_offsets(settings, topic, partitions)
+    if given == LATEST:
+        return end_offsets(settings, topic, partitions)
+    if isinstance(given, str) and not given.lstrip().startswith("{"):
+        return offsets_at(settings, topic, partitions, _parse_time(given))
+    return _parse_offsets(given, partitions)
+
+
+def _parse_time(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise ConfigError(
+            "offsets: expected earliest, latest, an ISO time such as 2026-01-31T12:00:00Z, or JSON such as "
+            f'{{"0": 120}}. Received: {text!r}.'
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return int(moment.timestamp() * 1000)
+
+
+def _parse_offsets(given: str | Mapping[Any, int], partitions: list[int]) -> dict[int, int]:
+    try:
+        mapping = json.loads(given) if isinstance(given, str) else given
+        offsets = {int(partition): int(offset) for partition, offset in mapping.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigError(f'offsets: expected JSON such as {{"0": 120, "1": 96}}. Received: {given!r}.') from None
+    wrong = sorted(set(offsets) - set(partitions)) or [p for p, offset in offsets.items() if offset < 0]
+    if wrong:
+        raise ConfigError(f"offsets: expected partitions {partitions} and offsets from 0. Received: {offsets}.")
+    return offsets
+
+
+def _list_offsets(settings: KafkaSettings, topic: str, specs: Mapping[int, Any]) -> dict[int, int]:
+    wanted = {TopicPartition(topic, partition): spec for partition, spec in specs.items()}
+    if not wanted:
+        return {}
+    with make_admin(settings) as admin:
+        found = admin.list_partition_offsets(wanted, isolation_level="read_committed")
+    return {tp.partition: int(at.offset) for tp, at in found.items()}
