@@ -1,0 +1,151 @@
+"""Which samples train, which choose the epoch, which fit the threshold; and how they are read.
+
+One recording is parted in time. A frame lies in one part, whatever its hop:
+
+    rows     |------------ training 72 % ------------|- validation 8 % -|--- calibration 20 % ---|
+
+Of many recordings (25 and more) each is used whole, 18 + 2 + 5 of every 25 in order of
+their names: clips are too short to part, and names often sort by speaker, day or kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model.config import FrameContract
+from ae_model.frames import FrameCutter, usable
+from pipelines.samples import BLOCK_VALUES, Recording, read_blocks
+
+TRAINING, VALIDATION, CALIBRATION = "training", "validation", "calibration"
+SPLITS = (TRAINING, VALIDATION, CALIBRATION)
+# Share of a recording at which each split ends.
+_ENDS = (0.72, 0.80, 1.0)
+# The split of each recording of a round of 25, in the same shares.
+_ROUND = (TRAINING,) * 18 + (VALIDATION,) * 2 + (CALIBRATION,) * 5
+# Values in a shard before the next one starts: 64 MiB of float32.
+_SHARD_VALUES = 16 * BLOCK_VALUES
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows ``start`` to ``stop`` - 1 of one recording, all for one purpose."""
+
+    recording: Recording
+    split: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Parts that one worker reads: the element that Beam hands out."""
+
+    index: int
+    split: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBlock:
+    """Usable frames of one shard, and what had to be left out beside them.
+
+    Args:
+        split: what they are for.
+        name: unlike any other block's, and the same at each reading; sorts as the frames do.
+        frames: (n, length, channels) float32.
+        unusable: frames left out because they are not finite or too large.
+        example: where the first of those is, or nothing.
+    """
+
+    split: str
+    name: str
+    frames: NDArray[np.float32]
+    unusable: int
+    example: str
+
+
+def plan_shards(recordings: Sequence[Recording]) -> list[Shard]:
+    """Give every sample its split, and group the parts into shards."""
+    parts = _deal(recordings) if len(recordings) >= len(_ROUND) else _part_in_time(recordings)
+    shards: list[Shard] = []
+    for split in SPLITS:
+        for group in _group([part for part in parts if part.split == split]):
+            shards.append(Shard(len(shards), split, group))
+    return shards
+
+
+def _part_in_time(recordings: Sequence[Recording]) -> list[Part]:
+    parts = []
+    for recording in recordings:
+        stops = [int(recording.rows * end) for end in _ENDS]
+        for split, start, stop in zip(SPLITS, [0, *stops], stops, strict=False):
+            parts.append(Part(recording, split, start, stop))
+    return parts
+
+
+def _deal(recordings: Sequence[Recording]) -> list[Part]:
+    return [
+        Part(recording, _ROUND[index % len(_ROUND)], 0, recording.rows) for index, recording in enumerate(recordings)
+    ]
+
+
+def _group(parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
+    before, numbered = 0, []
+    for part in parts:
+        numbered.append((before // _SHARD_VALUES, part))
+        before += (part.stop - part.start) * part.recording.samples.channels
+    for _, group in groupby(numbered, key=lambda pair: pair[0]):
+        yield tuple(part for _, part in group)
+
+
+def read_frames(shard: Shard, contract: FrameContract) -> Iterator[FrameBlock]:
+    """Cut the shard's samples into frames, and set apart those that the network cannot take."""
+    pile = _Pile(shard)
+    for part in shard.parts:
+        cutter = FrameCutter(contract.length, contract.hop)
+        row = part.start
+        for block in read_blocks(part.recording, part.start, part.stop):
+            frames = cutter.push(block.samples)  # (n, length, channels)
+            pile.add(frames, part.recording.source, row, contract.hop)
+            row += len(frames) * contract.hop
+            if pile.values >= BLOCK_VALUES:
+                yield pile.take()
+    if pile.values:
+        yield pile.take()
+
+
+class _Pile:
+    """Frames of short parts, heaped until they make a block."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._blocks = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.values = 0
+        self._frames: list[NDArray[np.float32]] = []
+        self._unusable = 0
+        self._example = ""
+
+    def add(self, frames: NDArray[np.float32], source: str, row: int, hop: int) -> None:
+        """Heap up the usable ones; the first frame starts at ``row``."""
+        good = usable(frames)
+        self.values += frames.size
+        self._frames.append(frames[good])
+        if not good.all():
+            self._unusable += int(np.count_nonzero(~good))
+            self._example = self._example or f"{source}, frame at row {row + int(np.argmin(good)) * hop}"
+
+    def take(self) -> FrameBlock:
+        """All that lies here, as one block."""
+        name = f"{self._shard.index:05d}-{self._blocks:05d}"
+        block = FrameBlock(self._shard.split, name, np.concatenate(self._frames), self._unusable, self._example)
+        self._blocks += 1
+        self._clear()
+        return block
