@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from ae_model.calibration import Threshold
 from ae_model.codes import CodeFormat
@@ -16,6 +17,7 @@ from ae_model.scaling import Scaling
 FORMAT = 1
 MANIFEST = "manifest.json"
 CARD = "README.md"
+SAVED_MODEL = "saved_model.pb"
 SCHEMA = "schema.pbtxt"
 GOLDEN = "assets/golden.npz"
 # Name of the feature that holds a frame, in tf.Example records.
@@ -23,7 +25,8 @@ FEATURE = "frame"
 # Version of a folder that was exported and not yet published.
 UNPUBLISHED = 0
 
-_T = TypeVar("_T")
+_ROWS = re.compile(r"\[\n\s+([^\[\]{}]*?)\n\s+\]")
+_BREAK = re.compile(r",\n\s*")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Manifest:
         mapping = {"format": self.format, **asdict(self)}
         mapping["files"] = {path: mapping["files"][path] for path in sorted(mapping["files"])}
         try:
-            return json.dumps(mapping, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            return _join_rows(json.dumps(mapping, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
         except ValueError as exc:
             raise ArtifactError(f"{MANIFEST}: expected finite numbers. Received: {exc}. Check the metrics.") from exc
 
@@ -164,6 +167,11 @@ tensor_representation_group {{
   }}
 }}
 """
+
+
+def _join_rows(text: str) -> str:
+    """Put each list of plain values on one line; line breaks inside JSON strings are escaped, so none is touched."""
+    return _ROWS.sub(lambda rows: "[" + _BREAK.sub(", ", rows[1]) + "]", text)
 
 
 def _check_format(mapping: Any) -> None:

@@ -1,0 +1,77 @@
+"""The model card: README.md of a model folder, for the person who has to trust it."""
+
+from __future__ import annotations
+
+from ae_model.config import FrameContract, NetworkConfig
+from ae_model.manifest import MANIFEST, Manifest
+
+
+def write_card(manifest: Manifest) -> str:
+    """The card's text in Markdown; the same for the same manifest.
+
+    It leaves the version to ``manifest.json``, as it is written before the version is known.
+    """
+    contract, network, threshold = manifest.contract, manifest.network, manifest.threshold
+    history = manifest.training.history
+    return f"""# {manifest.name}
+
+A {_shape(network, contract)}, created {manifest.created}.
+`{MANIFEST}` holds the version and all facts below for programs.
+
+## Frame contract
+
+{contract.length} samples x {len(contract.channels)} channels of float32, a new frame every {contract.hop} samples{_rate(contract)}.
+Channels: {", ".join(_channels(contract))}.
+Scaling ({manifest.scaling.kind}) is inside the graph: frames go in and come out in their own units.
+
+## Outputs
+
+Codes of {manifest.codes.latent} {manifest.codes.dtype}, {manifest.codes.latent * 4} bytes a frame where the frame has {4 * contract.length * len(contract.channels)}.
+The score is the mean squared difference of the scaled frames. At or above {threshold.value:.6g} it is an alert:
+the {threshold.method} {threshold.target:g} of {threshold.frames} calibration frames, which training never saw.
+Severity, in multiples of the threshold: {", ".join(f"{name} {multiple:g}" for name, multiple in threshold.levels.items())}.
+
+## Training
+
+Data: {manifest.training.data}. Frames: {", ".join(f"{name} {count}" for name, count in manifest.training.frames.items())}.
+{network.loss} with {network.optimizer}, learning rate {network.learning_rate:g}, seed {network.seed}; \
+{len(history.get("loss", []))} epochs, lowest validation loss {min(history.get("val_loss", [float("nan")])):.6g}.
+
+## Metrics
+
+{_metrics(manifest.metrics)}
+The baseline is the exact linear autoencoder (principal components) of the same latent size.
+
+## Intended use and limits
+
+For frames from the source it was trained on, in the same units and at the same rate; a score says how unlike
+the training data a frame is, not what is wrong. Data that has drifted scores high until the model is trained again.
+Codes can only be decoded by the version that wrote them.
+"""  # noqa: E501
+
+
+def _shape(network: NetworkConfig, contract: FrameContract) -> str:
+    width = contract.length * len(contract.channels)
+    widths = [width, *network.hidden, network.latent, *reversed(network.hidden), width]
+    return f"{network.network} autoencoder {'-'.join(map(str, widths))}"
+
+
+def _rate(contract: FrameContract) -> str:
+    return f", {contract.rate_hz:g} samples per second" if contract.rate_hz else ""
+
+
+def _channels(contract: FrameContract) -> list[str]:
+    units = contract.units or ("",) * len(contract.channels)
+    return [f"{name} ({unit})" if unit else name for name, unit in zip(contract.channels, units, strict=True)]
+
+
+def _metrics(metrics: dict[str, dict[str, float]]) -> str:
+    columns = sorted(metrics, key=lambda name: (name != "model", name))
+    if not columns:
+        return "None were measured.\n"
+    rows = dict.fromkeys(row for column in columns for row in metrics[column])
+    lines = [f"| metric | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    for row in rows:
+        cells = [f"{metrics[column][row]:.6g}" if row in metrics[column] else "" for column in columns]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
