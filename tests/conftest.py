@@ -9,13 +9,18 @@ import pytest
 
 from infra.local import kafka
 
-# kafka-python reads its message schemas through a call that Python 3.11 and 3.12 deprecate and 3.13 took back.
-KAFKA_WARNINGS = r"ignore:(read|open)_text is deprecated:DeprecationWarning"
+KAFKA_WARNINGS = (
+    # Its message schemas are read through a call that Python 3.11 and 3.12 deprecate and 3.13 took back.
+    r"ignore:(read|open)_text is deprecated:DeprecationWarning",
+    # The socket of a refused connection is left to the garbage collector.
+    r"ignore:unclosed <socket.socket .*laddr=..0.0.0.0.:ResourceWarning",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let kafka-python be imported where warnings are errors."""
-    config.addinivalue_line("filterwarnings", KAFKA_WARNINGS)
+    """Bear with kafka-python where warnings are errors."""
+    for line in KAFKA_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

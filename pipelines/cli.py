@@ -1,0 +1,89 @@
+"""The command ``latentstream``: reads the arguments, runs one verb, and turns errors into exit codes.
+
+Nothing heavy is imported before the verb is known, so that ``--help`` comes at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from pipelines.commands.arguments import build_parser
+from pipelines.commands.failures import find_cause, one_line
+
+EXIT_INTERNAL = 70
+EXIT_INTERRUPTED = 130
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE", "ABSL_MIN_LOG_LEVEL": "3"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the entry point of ``latentstream``.
+
+    Returns:
+        the exit code; see ae_model.exceptions, and 70 for a fault of the program.
+    """
+    args = parse(sys.argv[1:] if argv is None else list(argv))
+    set_loudness(args.verbose)
+    module, _, verb = args.call.partition(":")
+    try:
+        return int(getattr(importlib.import_module(f"pipelines.commands.{module}"), verb)(args))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has all it wanted; nothing more may be written there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as exc:
+        return report(exc, verbose=args.verbose)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Arguments of the verb; what is left over is Beam's, for the verbs that run Beam."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and not args.takes_beam_flags:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.beam_args = tuple(rest)
+    return args
+
+
+def set_loudness(verbose: bool) -> None:
+    """Keep the libraries quiet unless asked; must come before they are imported."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    if verbose:
+        return
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def report(exc: BaseException, *, verbose: bool) -> int:
+    """Say on stderr what went wrong, and give the exit code."""
+    cause = find_cause(exc)
+    if verbose:
+        traceback.print_exception(exc)
+    if cause is not None:
+        print(f"error: {one_line(cause)}", file=sys.stderr)
+        return cause.exit_code
+    where = "above" if verbose else save_traceback(exc)
+    print(f"error: internal: {type(exc).__name__}: {one_line(exc)} Traceback: {where}", file=sys.stderr)
+    return EXIT_INTERNAL
+
+
+def save_traceback(exc: BaseException) -> str:
+    """Path of a file that keeps the traceback for whoever mends the program."""
+    with tempfile.NamedTemporaryFile("w", prefix="latentstream-", suffix=".log", delete=False) as file:
+        traceback.print_exception(exc, file=file)
+    return file.name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

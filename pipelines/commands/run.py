@@ -1,0 +1,36 @@
+"""``latentstream run``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipelines.commands.addresses import find_bootstrap
+from pipelines.commands.beam_flags import check_beam_flags
+from pipelines.commands.output import show
+from pipelines.options import RunSettings
+from pipelines.stream import run_stream
+from pipelines.stream_file import load_stream
+
+EXIT_SIGTERM = 143
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until the input ends or a signal drains it; the summary comes either way."""
+    stream = load_stream(args.stream)
+    check_beam_flags(args.runner, args.beam_args)
+    settings = RunSettings(
+        bootstrap=find_bootstrap(args.bootstrap, stream),
+        models=Path(args.models),
+        version=args.model_version,
+        until=args.until,
+        start=args.start,
+        parquet=args.parquet,
+        runner=args.runner,
+        beam_args=args.beam_args,
+        panel=not args.no_panel,
+        output=args.output,
+    )
+    summary = run_stream(stream, settings)
+    show(summary, args.output)
+    return EXIT_SIGTERM if summary.drained else 0
