@@ -1,0 +1,104 @@
+"""What a training has to say to a person: counts, figures and notes, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ae_model.calibration import Threshold
+from ae_model.config import FrameContract, NetworkConfig
+from ae_model.exceptions import TrainingError
+from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
+from pipelines.statistics import Profile
+from pipelines.trial import BASELINE, MODEL, FitRequest, WrittenBlock
+
+UNUSABLE = "unusable"
+# Fewer training batches than this are no training.
+LEAST_BATCHES = 2
+# Percentiles worth printing beside the extremes.
+_PERCENTILES = (1, 50, 99)
+
+
+def count_frames(blocks: Sequence[WrittenBlock]) -> dict[str, int]:
+    """Frames by split, and how many were left out as unusable."""
+    counts = {split: sum(block.frames for block in blocks if block.split == split) for split in SPLITS}
+    return {**counts, UNUSABLE: sum(block.unusable for block in blocks)}
+
+
+def check_counts(frames: dict[str, int], network: NetworkConfig) -> None:
+    """Refuse data that are too few to train on.
+
+    Raises:
+        TrainingError: a split has too few frames.
+    """
+    least = {TRAINING: LEAST_BATCHES * network.batch_frames, VALIDATION: 1, CALIBRATION: 1}
+    for split, count in least.items():
+        if frames[split] < count:
+            raise TrainingError(
+                f"{split} frames: expected at least {count} usable ones. Received: {split}={frames[split]}, "
+                f"unusable={frames.get(UNUSABLE, 0)}. Give more data, or a smaller model.batch_frames."
+            )
+
+
+def describe_frames(frames: dict[str, int]) -> str:
+    """One line of counts."""
+    return "frames: " + ", ".join(f"{name} {count}" for name, count in frames.items())
+
+
+def describe_metrics(metrics: dict[str, dict[str, float]]) -> str:
+    """One line: the model beside its baseline, on frames that training never saw."""
+    names = {MODEL: "model", BASELINE: "PCA of the same latent size"}
+    parts = [f"{names[name]} {values['calibration_error']:.4g}" for name, values in metrics.items()]
+    return "error on calibration frames: " + ", ".join(parts)
+
+
+def describe_channels(profile: Profile, contract: FrameContract) -> list[dict[str, Any]]:
+    """Per channel: name, unit, mean, standard deviation, extremes and percentiles of the training frames."""
+    statistics = profile.statistics
+    units = contract.units or ("",) * len(contract.channels)
+    return [
+        {
+            "channel": name,
+            "unit": unit,
+            "mean": float(statistics.mean[i]),
+            "std": float(np.sqrt(statistics.variance[i])),
+            "min": float(statistics.minimum[i]),
+            **{f"p{p}": float(profile.percentiles[i, p]) for p in _PERCENTILES},
+            "max": float(statistics.maximum[i]),
+        }
+        for i, (name, unit) in enumerate(zip(contract.channels, units, strict=True))
+    ]
+
+
+def note(blocks: Sequence[WrittenBlock], profile: Profile, request: FitRequest, threshold: Threshold) -> list[str]:
+    """What a person should know before trusting the model."""
+    return [
+        *_note_unusable(blocks),
+        *_note_constant(profile, request.contract),
+        *_note_threshold(threshold),
+    ]
+
+
+def _note_unusable(blocks: Sequence[WrittenBlock]) -> Iterator[str]:
+    unusable = sum(block.unusable for block in blocks)
+    if unusable:
+        example = next(block.example for block in blocks if block.example)
+        yield f"{unusable} frames are not finite or too large and were left out; the first is {example}"
+
+
+def _note_constant(profile: Profile, contract: FrameContract) -> Iterator[str]:
+    flat = profile.statistics.maximum == profile.statistics.minimum
+    names = [name for name, constant in zip(contract.channels, flat, strict=True) if constant]
+    if names:
+        yield f"{len(names)} of {len(contract.channels)} channels are constant in training: {', '.join(names)}"
+
+
+def _note_threshold(threshold: Threshold) -> Iterator[str]:
+    needed = round(1 / (1 - threshold.target))
+    if threshold.frames < needed:
+        yield (
+            f"the threshold is the highest of {threshold.frames} calibration scores: "
+            f"target {threshold.target:g} needs {needed} frames"
+        )

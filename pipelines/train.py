@@ -1,0 +1,270 @@
+"""``latentstream train``: recordings to a published model, as one Beam pipeline.
+
+::
+
+    shards ─> ReadShards ─> frame blocks ─┬─> WriteExamples ───────────────────┬─> FitModel ─> candidates, verdict
+                                          └─> training only ─> CombineProfile ─┘
+
+Elements are blocks of frames, never single ones. The pipeline leaves candidates in a
+folder of its own beside the models; this process publishes them when all has gone
+well, and removes the folder in any case.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from ae_model import artifact
+from ae_model.config import FrameContract
+from ae_model.exceptions import ArtifactError
+from pipelines.engines import choose_engine
+from pipelines.examples import write_examples
+from pipelines.findings import check_counts
+from pipelines.fit_model import FitModel, Outcome, reporting
+from pipelines.samples import Recording, find_recordings
+from pipelines.shards import SPLITS, TRAINING, FrameBlock, Shard, plan_shards, read_frames
+from pipelines.statistics import CombineProfile
+from pipelines.stream_file import StreamFile
+from pipelines.trial import BASELINE, MODEL, FitRequest, WrittenBlock, baseline_name
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What one training made.
+
+    Args:
+        model: its name.
+        version: as published.
+        promoted: whether it is the current version now.
+        reason: why, or why not.
+        path: its folder.
+        frames: by split, and ``unusable``.
+        threshold: the cut-off on the score.
+        metrics: by ``model`` and ``baseline``, on frames that training never saw.
+        epochs: how many were trained.
+        seconds: wall time.
+        notes: what a person should know.
+        channels: what the training frames hold, per channel.
+    """
+
+    model: str
+    version: int
+    promoted: bool
+    reason: str
+    path: str
+    frames: dict[str, int]
+    threshold: float
+    metrics: dict[str, dict[str, float]]
+    epochs: int
+    seconds: float
+    notes: list[str]
+    channels: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``-o json``."""
+        return asdict(self)
+
+
+def train_stream(
+    stream: StreamFile,
+    data: str,
+    models: Path | str,
+    beam_args: Sequence[str] = (),
+    report: Callable[[str], None] = print,
+) -> TrainSummary:
+    """Train a stream's model and its linear baseline, and publish both.
+
+    Args:
+        stream: what a frame is, and what to train.
+        data: recordings; see pipelines.samples.
+        models: folder of models; made if absent.
+        beam_args: Beam's own flags; without ``--runner`` the job runs in this process.
+        report: told of progress, a line at a time.
+
+    Raises:
+        ConfigError: the data cannot be read as the stream's frames, or the engine is refused.
+        TrainingError: the data cannot train the model. Nothing is published then.
+    """
+    start = time.monotonic()
+    options = make_options(beam_args)
+    recordings = find_recordings(data, stream.contract)
+    shards = plan_shards(recordings)
+    report(describe_recordings(recordings, stream.contract))
+    check_counts(plan_counts(shards, stream.contract), stream.model)
+    with working_folder(Path(models), stream.name) as work:
+        request = make_request(stream, data, Path(models), work)
+        with reporting(request.work, report):
+            run_pipeline(shards, request, options)
+        outcome = Outcome.read(work)
+        version = publish(request, outcome.verdict.passed)
+    summary = summarise(request, outcome, version, time.monotonic() - start)
+    for line in describe(summary):
+        report(line)
+    return summary
+
+
+def make_options(beam_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options, with one engine named."""
+    given = PipelineOptions(list(beam_args))
+    runner = given.view_as(StandardOptions).runner or "FnApiRunner"
+    engine = choose_engine(runner, list(beam_args), bounded=True)
+    return PipelineOptions([*engine.flags, *beam_args], runner=engine.name)
+
+
+def plan_counts(shards: Sequence[Shard], contract: FrameContract) -> dict[str, int]:
+    """How many frames each split will have if all are usable."""
+    counts = dict.fromkeys(SPLITS, 0)
+    for shard in shards:
+        for part in shard.parts:
+            counts[shard.split] += max(0, (part.stop - part.start - contract.length) // contract.hop + 1)
+    return counts
+
+
+def describe_recordings(recordings: Sequence[Recording], contract: FrameContract) -> str:
+    """One line: how much there is, and how much of it is too short for one frame."""
+    short = sum(recording.rows < contract.length for recording in recordings)
+    rows = sum(recording.rows for recording in recordings)
+    tail = f"; {short} shorter than one frame" if short else ""
+    return f"data: {rows} samples of {len(contract.channels)} channels in {len(recordings)} recordings{tail}"
+
+
+@contextmanager
+def working_folder(models: Path, name: str) -> Iterator[Path]:
+    """A folder for examples and candidates beside the models, gone afterwards."""
+    models.mkdir(parents=True, exist_ok=True)
+    # A hidden name, so that nobody takes it for a model.
+    work = Path(tempfile.mkdtemp(prefix=f".training-{name}-", dir=models))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def make_request(stream: StreamFile, data: str, models: Path, work: Path) -> FitRequest:
+    """What the worker has to know."""
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    parts = (stream.name, stream.contract, stream.model, stream.threshold)
+    return FitRequest(*parts, data=data, created=created, models=str(models), work=str(work))
+
+
+def run_pipeline(shards: Sequence[Shard], request: FitRequest, options: PipelineOptions) -> None:
+    """Run the whole batch job; candidates and outcome are in the run's folder afterwards."""
+    with beam.Pipeline(options=options) as pipeline:
+        blocks = (
+            pipeline
+            | "ListShards" >> beam.Create(shards)
+            # Without it a cluster would read all shards on the worker that listed them.
+            | "SpreadShards" >> beam.Reshuffle()
+            | "ReadShards" >> beam.ParDo(ReadShards(request.name, request.contract))
+        )
+        profile = (
+            blocks
+            | "KeepTraining" >> beam.FlatMap(training_frames)
+            | "CombineProfile" >> beam.CombinePerKey(CombineProfile(len(request.contract.channels)))
+        )
+        written = blocks | "WriteExamples" >> beam.ParDo(WriteExamples(request.work, request.contract))
+        grouped = {"blocks": written, "profile": profile} | "GroupByModel" >> beam.CoGroupByKey()
+        _ = grouped | "FitModel" >> beam.ParDo(FitModel(request))
+
+
+def training_frames(element: tuple[str, FrameBlock]) -> Iterator[tuple[str, Any]]:
+    """The frames that statistics may see."""
+    name, block = element
+    if block.split == TRAINING and len(block.frames):
+        yield name, block.frames
+
+
+class ReadShards(beam.DoFn):  # type: ignore[misc]
+    """Shards to (model, FrameBlock)."""
+
+    def __init__(self, name: str, contract: FrameContract) -> None:
+        """Keep the model's name, which is the key, and what a frame is."""
+        self._name = name
+        self._contract = contract
+        self._frames = Metrics.counter("latentstream", "frames")
+        self._unusable = Metrics.counter("latentstream", "unusable")
+
+    def process(self, shard: Shard) -> Iterator[tuple[str, FrameBlock]]:
+        """Read a shard block by block."""
+        for block in read_frames(shard, self._contract):
+            self._frames.inc(len(block.frames))
+            self._unusable.inc(block.unusable)
+            yield self._name, block
+
+
+class WriteExamples(beam.DoFn):  # type: ignore[misc]
+    """(model, FrameBlock) to (model, WrittenBlock): one TFRecord file each, the same if done again."""
+
+    def __init__(self, work: str, contract: FrameContract) -> None:
+        """Keep the run's folder and what a frame is."""
+        self._work = work
+        self._contract = contract
+
+    def process(self, element: tuple[str, FrameBlock]) -> Iterator[tuple[str, WrittenBlock]]:
+        """Write one block."""
+        name, block = element
+        path = Path(self._work) / "examples" / block.split / f"{block.name}.tfrecord"
+        if len(block.frames):
+            write_examples(path, block.frames, self._contract)
+        yield name, WrittenBlock(block.split, str(path), len(block.frames), block.unusable, block.example)
+
+
+def publish(request: FitRequest, promoted: bool) -> int:
+    """Publish the baseline, if there is one, and the model; the version of the latter."""
+    models, work = Path(request.models), Path(request.work)
+    if (work / BASELINE).is_dir():
+        _publish(work / BASELINE, models, baseline_name(request.name), promoted)
+    return _publish(work / MODEL, models, request.name, promoted)
+
+
+def _publish(candidate: Path, models: Path, name: str, promoted: bool) -> int:
+    before = _current(models, name)
+    version = artifact.publish(candidate, models, name)
+    if not promoted and before is not None:
+        artifact.promote(models, name, before)
+    return version
+
+
+def _current(models: Path, name: str) -> int | None:
+    try:
+        return artifact.current(models, name)
+    except ArtifactError:
+        return None
+
+
+def summarise(request: FitRequest, outcome: Outcome, version: int, seconds: float) -> TrainSummary:
+    """What was made, for people and programs."""
+    return TrainSummary(
+        model=request.name,
+        version=version,
+        promoted=outcome.verdict.passed,
+        reason=outcome.verdict.reason,
+        path=str(Path(request.models) / request.name / str(version)),
+        frames=outcome.frames,
+        threshold=outcome.threshold,
+        metrics=outcome.metrics,
+        epochs=outcome.epochs,
+        seconds=seconds,
+        notes=outcome.notes,
+        channels=outcome.channels,
+    )
+
+
+def describe(summary: TrainSummary) -> Iterator[str]:
+    """The closing lines."""
+    for text in summary.notes:
+        yield f"note: {text}"
+    state = "current now" if summary.promoted else "published, but not current"
+    yield f"{summary.model} version {summary.version} is {state}: {summary.reason} ({summary.seconds:.0f} s)"

@@ -1,0 +1,177 @@
+"""One model being made: its examples, its fits, its scores on frames that fit never saw, its export."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model import artifact
+from ae_model.calibration import Threshold, fit_threshold
+from ae_model.config import FrameContract, NetworkConfig, ThresholdConfig
+from ae_model.scaling import Scaling, from_statistics
+from pipelines.examples import read_examples
+from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
+from pipelines.statistics import Profile
+
+if TYPE_CHECKING:
+    from ae_model.training import Fitted
+
+Report: TypeAlias = Callable[[str], None]
+
+MODEL, BASELINE = "model", "baseline"
+# Frames that travel in the artifact to prove, at each load, that it computes what it did here.
+GOLDEN_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What to train; travels to the worker.
+
+    Args:
+        name: of the model; its baseline is ``<name>.pca``.
+        contract: what a frame is.
+        network: what to train, and how.
+        threshold: how to fit the cut-off.
+        data: the data, as the person named it.
+        created: when, ISO 8601 in UTC.
+        models: folder of models, for the current version.
+        work: folder of this run, for candidates and the outcome.
+    """
+
+    name: str
+    contract: FrameContract
+    network: NetworkConfig
+    threshold: ThresholdConfig
+    data: str
+    created: str
+    models: str
+    work: str
+
+
+@dataclass(frozen=True)
+class WrittenBlock:
+    """One file of examples, and what was left out of it."""
+
+    split: str
+    path: str
+    frames: int
+    unusable: int
+    example: str
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A fitted pair with what it reaches on frames that fit never saw."""
+
+    fitted: Fitted
+    threshold: Threshold
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """All that the fits of one request share.
+
+    Args:
+        request: what to train.
+        paths: files of examples by split.
+        scaling: of the training frames; the model and its baseline have the same, so that their errors compare.
+        report: told of progress, a line at a time.
+    """
+
+    request: FitRequest
+    paths: dict[str, list[Path]]
+    scaling: Scaling
+    report: Report
+
+    def frames(self, split: str) -> Iterator[NDArray[np.float32]]:
+        """One pass over a split, (n, length, channels) at a time."""
+        yield from read_examples(self.paths[split], self.request.contract).as_numpy_iterator()
+
+    def run(self, network: NetworkConfig) -> Judged:
+        """Fit a network, then its threshold."""
+        return self._judge(self._fit(network))
+
+    def run_baseline(self) -> Judged | None:
+        """Fit the exact linear autoencoder of the same latent size; None where the frames are too wide for it."""
+        from ae_model.networks.linear import MAX_WIDTH
+
+        width = math.prod(self.request.contract.shape)
+        if width > MAX_WIDTH:
+            self.report(
+                f"no baseline: a frame has {width} values, more than the {MAX_WIDTH} that can be solved exactly"
+            )
+            return None
+        latent = min(self.request.network.latent, width)
+        return self.run(replace(self.request.network, network="linear", hidden=(), loss="mse", latent=latent))
+
+    def export(
+        self, folder: str, name: str, judged: Judged, frames: dict[str, int], metrics: dict[str, dict[str, float]]
+    ) -> None:
+        """Write a candidate under the run's folder, in place of one that an earlier try left."""
+        path = Path(self.request.work) / folder
+        shutil.rmtree(path, ignore_errors=True)
+        counts = {split: frames[split] for split in SPLITS}
+        facts = artifact.Facts(name, self.request.created, self.request.data, counts, judged.threshold, metrics)
+        artifact.export(path, judged.fitted, facts, self._golden())
+
+    def _fit(self, network: NetworkConfig) -> Fitted:
+        from ae_model.training import fit
+
+        def batches(split: str) -> Callable[[], Any]:
+            return lambda: read_examples(self.paths[split], self.request.contract)
+
+        return fit(
+            self.request.contract,
+            network,
+            self.scaling,
+            batches(TRAINING),
+            batches(VALIDATION),
+            on_epoch=None if network.network == "linear" else self._say_epoch,
+            clock=time.perf_counter,
+        )
+
+    def _say_epoch(self, epoch: int, epochs: int, loss: float, val_loss: float, seconds_left: float) -> None:
+        self.report(f"epoch {epoch}/{epochs}  loss {loss:.4g}  val_loss {val_loss:.4g}  {seconds_left:.0f} s left")
+
+    def _judge(self, fitted: Fitted) -> Judged:
+        validation, _ = self._infer(fitted, VALIDATION)
+        calibration, scores = self._infer(fitted, CALIBRATION)
+        threshold = fit_threshold(scores, self.request.threshold)
+        means = {"validation_error": float(validation.mean()), "calibration_error": float(calibration.mean())}
+        return Judged(fitted, threshold, {**means, "threshold": threshold.value})
+
+    def _infer(self, fitted: Fitted, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Errors and scores of a split, each (n,)."""
+        inferred = [fitted.infer(frames) for frames in self.frames(split)]
+        errors = np.concatenate([each.errors for each in inferred]).astype(np.float64)
+        return errors, np.concatenate([each.scores for each in inferred]).astype(np.float64)
+
+    def _golden(self) -> NDArray[np.float32]:
+        first = next(self.frames(CALIBRATION))
+        rows = np.unique(np.linspace(0, len(first) - 1, GOLDEN_FRAMES).astype(int))
+        golden: NDArray[np.float32] = first[rows]
+        return golden
+
+
+def make_scaling(request: FitRequest, profile: Profile) -> Scaling:
+    """The scaling of the training frames."""
+    return from_statistics(request.network.scaling, **vars(profile.statistics))
+
+
+def paths_by_split(blocks: Sequence[WrittenBlock]) -> dict[str, list[Path]]:
+    """Files that hold any frame."""
+    return {split: [Path(each.path) for each in blocks if each.split == split and each.frames] for split in SPLITS}
+
+
+def baseline_name(name: str) -> str:
+    """Under which the baseline of a model is published."""
+    return f"{name}.pca"
