@@ -28,7 +28,7 @@ def cut(samples: NDArray[Any], length: int, hop: int) -> NDArray[np.float32]:
         hop: samples from one frame's start to the next one's, 1..length.
 
     Returns:
-        (m, length, channels) float32, contiguous; frame i ends with sample i * hop + length - 1.
+        (m, length, channels) float32, a contiguous copy; frame i ends with sample i * hop + length - 1.
 
     Raises:
         ConfigError: length or hop is out of range.
@@ -37,7 +37,7 @@ def cut(samples: NDArray[Any], length: int, hop: int) -> NDArray[np.float32]:
     if len(samples) < length:
         return np.empty((0, length, samples.shape[1]), np.float32)
     views = np.lib.stride_tricks.sliding_window_view(samples, length, axis=0)[::hop]  # (m, channels, length)
-    return np.ascontiguousarray(views.swapaxes(1, 2), dtype=np.float32)
+    return np.array(views.swapaxes(1, 2), dtype=np.float32, order="C")
 
 
 class FrameCutter:
