@@ -1,0 +1,96 @@
+"""The Parquet sink: rows are durable before the source says that their offsets are done.
+
+It runs fused with the model. What a bundle infers is kept in memory and written when the
+bundle ends; no engine has to keep state for it, and a kill loses nothing that is not
+read again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from pipelines.alerts import Alert, alert_table
+from pipelines.frame_batch import InferredBatch
+from pipelines.meters import METERS
+from pipelines.parquet_pieces import Piece
+from pipelines.parquet_writer import SEGMENT_OFFSETS, ParquetFolder
+from pipelines.tables import code_table, score_table
+
+Explain = Callable[[InferredBatch], list[Alert]]
+# A bundle may hold a whole backlog; writing early is safe, as a replay leaves out what is there.
+MAX_BUFFERED_BYTES = 64 << 20
+
+
+class WriteParquet(beam.PTransform):  # type: ignore[misc]
+    """Writes InferredBatch elements to a folder of scores, codes and alerts.
+
+    Args:
+        folder: path of the folder, on a file system that all workers share.
+        explain: from a batch to its alerts, picklable; None writes no alerts.
+        stride: offsets that each frame accounts for, its own and those before: 1 in a topic,
+            the hop where offsets are rows of a file.
+        segment_offsets: no file has rows on both sides of a multiple of this offset.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        explain: Explain | None = None,
+        stride: int = 1,
+        segment_offsets: int = SEGMENT_OFFSETS,
+    ) -> None:
+        """Keep the settings; nothing is made before a worker writes."""
+        super().__init__()
+        self._write = _WriteParquet(folder, explain, stride, segment_offsets)
+
+    def expand(self, inferred: beam.PCollection) -> Any:
+        """One fused step with nothing behind it."""
+        return inferred | "WriteFiles" >> beam.ParDo(self._write)
+
+
+class _WriteParquet(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, folder: str, explain: Explain | None, stride: int, segment_offsets: int) -> None:
+        self._folder = ParquetFolder(Path(folder), segment_offsets)
+        self._explain = explain
+        self._stride = stride
+
+    def start_bundle(self) -> None:
+        self._pieces: dict[tuple[str, int, str], list[Piece]] = defaultdict(list)
+        self._buffered = 0
+
+    def process(self, batch: InferredBatch) -> None:
+        if len(batch) == 0:
+            return
+        piece = as_piece(batch, self._explain, self._stride)
+        self._pieces[batch.records.topic, batch.records.partition, batch.model].append(piece)
+        self._buffered += piece.nbytes
+        if self._buffered > MAX_BUFFERED_BYTES:
+            self._flush()
+
+    def finish_bundle(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        for (topic, partition, _), pieces in self._pieces.items():
+            METERS.add("replayed", self._folder.write(topic, partition, pieces))
+        self._pieces.clear()
+        self._buffered = 0
+
+
+def as_piece(batch: InferredBatch, explain: Explain | None = None, stride: int = 1) -> Piece:
+    """The rows of a batch, which must not be empty."""
+    piece = Piece(
+        first=batch.records.first_offset - stride + 1,
+        last=batch.records.last_offset,
+        model=batch.model,
+        version=batch.version,
+        tables={"codes": code_table(batch), "scores": score_table(batch)},
+    )
+    if explain is not None:
+        piece.tables["alerts"] = alert_table(explain(batch))
+    return piece
