@@ -198,16 +198,17 @@ class PartitionBuffer:
         return RefusedRecords(self.topic, self.partition, first, last, timestamp, code, message)
 
     def _slices(self, chunk: Chunk) -> Iterator[Chunk]:
-        """``chunk`` in parts within the caps; what is refused goes with the first."""
+        """``chunk`` in parts within the caps."""
         batch = chunk.batch
         if batch is None or (len(batch) <= self.caps.max_frames and batch.nbytes <= self.caps.batch_bytes):
             yield chunk
             return
-        first, refused = chunk.first, chunk.refused
+        first = chunk.first
         for start, stop in _row_ranges(_lengths(batch), self.caps):
             last = chunk.last if stop == len(batch) else int(batch.offsets[stop - 1])
-            yield Chunk(first, last, batch.slice(start, stop), refused)
-            first, refused = last + 1, ()
+            inside = tuple(range_ for range_ in chunk.refused if first <= range_.first_offset <= last)
+            yield Chunk(first, last, batch.slice(start, stop), inside)
+            first = last + 1
 
 
 def _lengths(batch: RawBatch) -> NDArray[np.int64]:

@@ -204,6 +204,8 @@ class QuietFilter(logging.Filter):
         """Whether to let the line through."""
         if record.levelno < logging.WARNING or self.starting:
             return False
+        if record.name == "kafka.net.selector" and record.levelno < logging.ERROR:
+            return False  # it complains of a slow loop whenever the model holds the interpreter
         kind = (record.name, str(record.msg))
         now = time.monotonic()
         if now - self._seen.get(kind, -LOG_EVERY_S) < LOG_EVERY_S:

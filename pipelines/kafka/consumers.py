@@ -157,6 +157,15 @@ class SharedConsumer:
                 buffer.put(item)
             self._down_since = None
             self._pace(buffer)
+        if not self._raw:
+            self._put_gaps()
+
+    def _put_gaps(self) -> None:
+        """Plain ``poll`` passes over control batches and the like in silence; only the position tells."""
+        for buffer in self._buffers.values():
+            position = self._consumer.position(self._tp(buffer.partition), timeout_ms=0)
+            if position is not None and position > buffer.fetched:
+                buffer.put(Gap(position - 1))
 
     def _pace(self, buffer: PartitionBuffer) -> None:
         """Stop fetching for a full buffer, and go on when it is half empty."""

@@ -40,6 +40,7 @@ from pipelines.kafka.raw_batches import (
 )
 
 RECEIVE_BYTES = 1 << 20
+_MAX_BATCH_RECORDS = 1 << 24
 log = logging.getLogger(__name__)
 
 
@@ -66,9 +67,16 @@ class RawPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
             return parsed if parsed.count else None
         batch = RawRecordBatch.read(data)
         if crc32c(data[CRC_STARTS_AT:]) != batch.crc:
-            return Damaged(batch.base_offset, batch.last_offset, batch.max_timestamp)
+            return self._damaged(batch)
         self.leader_epoch = batch.leader_epoch
         return Gap(batch.last_offset) if self._is_hidden(batch) else batch
+
+    def _damaged(self, batch: RawRecordBatch) -> Damaged:
+        """The offsets to pass over; where the head makes no sense either, the one that was asked for."""
+        length = batch.last_offset - batch.base_offset + 1
+        trusted = 0 < batch.count <= length <= _MAX_BATCH_RECORDS
+        last = batch.last_offset if trusted else max(batch.base_offset, self.fetch_offset)
+        return Damaged(batch.base_offset, last, batch.max_timestamp)
 
     def _is_hidden(self, batch: RawRecordBatch) -> bool:
         """Whether it is a control batch or of an aborted transaction; keeps the base class's books of those."""

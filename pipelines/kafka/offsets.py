@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
@@ -14,6 +15,14 @@ from kafka.structs import OffsetAndMetadata
 
 from ae_model.exceptions import ConfigError, ConnectError
 from pipelines.kafka.client import KafkaSettings, make_admin
+
+COORDINATOR_S = 8.0
+_NO_COORDINATOR = (
+    kafka_errors.CoordinatorNotAvailableError,
+    kafka_errors.CoordinatorLoadInProgressError,
+    kafka_errors.NotCoordinatorError,
+)
+_Answer = TypeVar("_Answer")
 
 EARLIEST = "earliest"
 LATEST = "latest"
@@ -98,7 +107,7 @@ def group_offsets(settings: KafkaSettings, group: str, topic: str) -> dict[int, 
     """Next offset by partition as the group committed it; empty for an unknown group."""
     with make_admin(settings) as admin:
         try:
-            found = admin.list_group_offsets({group: None})[group]
+            found = _patiently(lambda: admin.list_group_offsets({group: None})[group])
         except kafka_errors.GroupIdNotFoundError:
             return {}
     return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
@@ -117,7 +126,8 @@ def commit_offsets(settings: KafkaSettings, group: str, topic: str, offsets: Map
 def commit_with(admin: Any, group: str, topic: str, offsets: Mapping[int, int]) -> None:
     """Like ``commit_offsets``, with a client that is there already; Kafka's errors stay Kafka's."""
     wanted = {TopicPartition(topic, p): OffsetAndMetadata(next_offset, "", -1) for p, next_offset in offsets.items()}
-    failed = [error for error in admin.alter_group_offsets(group, wanted).values() if error is not kafka_errors.NoError]
+    answers = _patiently(lambda: admin.alter_group_offsets(group, wanted))
+    failed = [error for error in answers.values() if error is not kafka_errors.NoError]
     if failed:
         raise failed[0](f"group {group}")
 
@@ -167,6 +177,18 @@ def until_offsets(
     if missing:
         raise ConfigError(f"until: expected an offset for every partition. Received: none for {missing}.")
     return found
+
+
+def _patiently(ask: Callable[[], _Answer]) -> _Answer:
+    """Ask until a group's coordinator is found: a broker that never kept one first makes a topic for it."""
+    deadline = time.monotonic() + COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except _NO_COORDINATOR:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _resolve(

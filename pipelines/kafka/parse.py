@@ -91,9 +91,11 @@ def _read_run(view: Bytes, start: int, rows: int, head: BatchHead) -> tuple[Colu
     if rows == 0:
         return None, 0
     table = view[start : start + rows * shape.stride].reshape(rows, shape.stride)
-    regular = ((table[:, shape.columns] & shape.mask) == shape.expected).all(axis=1)
-    if not regular.all():
-        rows = int(np.argmin(regular))
+    # One view of the bytes before the value: picking the columns one by one costs a third of the whole parse.
+    alike = (table[:, : shape.value.start] & shape.mask) == shape.expected
+    bare = table[:, -1] == 0
+    if not (alike.all() and bare.all()):
+        rows = int(np.argmin(alike.all(axis=1) & bare))
         table = table[:rows]
     return shape.read_table(table, head), rows * shape.stride
 
@@ -109,7 +111,6 @@ class _RecordShape:
     key_length: int
     value: slice
     value_length: int
-    columns: NDArray[np.int64]
     mask: Bytes
     expected: Bytes
 
@@ -127,10 +128,9 @@ class _RecordShape:
         end = value + max(value_length, 0)
         if end != start + stride - 1 or view[end] != 0:
             return None
-        fixed = [*range(start, timestamp - 1), *range(key_size, key), *range(value_size, value), end]
-        columns = np.array([*fixed, *range(timestamp, key_size)], np.int64)
-        mask = np.full(len(columns), 0x80, np.uint8)
-        mask[: len(fixed)] = 0xFF
+        mask = np.full(value - start, 0xFF, np.uint8)
+        mask[timestamp - 1 - start : key_size - start] = 0x80
+        mask[timestamp - 1 - start] = mask[key - start : value_size - start] = 0
         return cls(
             stride=stride,
             timestamp=slice(timestamp - start, offset - start),
@@ -139,9 +139,8 @@ class _RecordShape:
             key_length=key_length,
             value=slice(value - start, end - start),
             value_length=value_length,
-            columns=columns - start,
             mask=mask,
-            expected=view[columns] & mask,
+            expected=view[start:value] & mask,
         )
 
     def read_table(self, table: Bytes, head: BatchHead) -> Columns:

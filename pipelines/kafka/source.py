@@ -77,6 +77,8 @@ def close_sources() -> None:
         ConnectError: the last offsets could not be committed.
     """
     close_consumers()
+    _HIGHWATER.clear()
+    _OFFERED.clear()
     flush_commits()
 
 

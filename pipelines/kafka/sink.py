@@ -1,0 +1,203 @@
+"""The sink: records to a topic, acknowledged by all replicas before a bundle counts as done.
+
+One idempotent producer per process serves all topics. What it does not acknowledge
+is sent once more by a new producer: after a timeout the old one may never recover,
+and its sequence numbers mean nothing any more. Readers drop a repeated record by its id.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import apache_beam as beam
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+
+from ae_model.exceptions import ConnectError, LatentstreamError, SinkError
+from pipelines.kafka.client import KafkaSettings, make_producer, tune_allocator
+from pipelines.kafka.offsets import check_topics
+from pipelines.meters import METERS
+from pipelines.records import OutputRecord
+
+PRODUCE_OPTIONS = {
+    "linger_ms": 20,
+    "batch_size": 256 << 10,
+    "compression_type": "lz4",
+    # The broker and its topic decide what is too large; the client's own limit would only come first.
+    "max_request_size": 64 << 20,
+    # How long to wait for a topic to be known.
+    "max_block_ms": 10_000,
+    # Longer than a broker takes to restart.
+    "delivery_timeout_ms": 60_000,
+}
+FLUSH_S = 75.0
+# kafka-python keeps whatever it is given: more than this is acknowledged before more is sent.
+UNFLUSHED_BYTES = 32 << 20
+
+_ABSENT = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.InvalidTopicError)
+log = logging.getLogger(__name__)
+
+
+class WriteRecords(beam.PTransform):  # type: ignore[misc]
+    """Write each OutputRecord to a topic.
+
+    Args:
+        settings: which cluster.
+        topic: where to; it must exist.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        """Keep plain values; nothing connects before a worker writes."""
+        super().__init__()
+        self._settings = settings
+        self._topic = topic
+
+    def expand(self, records: beam.PCollection[OutputRecord]) -> beam.PCollection[None]:
+        """Build the one step; nothing comes out of it."""
+        return records | "Write" >> beam.ParDo(_Writer(self._settings, self._topic)).with_output_types(type(None))
+
+
+class _Writer(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        super().__init__()
+        self._settings = settings
+        self._topic = topic
+        self._unflushed: _Unflushed | None = None
+
+    def start_bundle(self) -> None:
+        tune_allocator()
+        self._unflushed = _Unflushed(self._settings, self._topic)
+
+    def process(self, record: OutputRecord) -> None:
+        assert self._unflushed is not None
+        self._unflushed.send(record)
+
+    def finish_bundle(self) -> None:
+        assert self._unflushed is not None
+        self._unflushed.flush()
+
+
+class _Unflushed:
+    """Records that were given to a producer and are not known to be written."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._sent: list[tuple[OutputRecord, Any]] = []
+        self._bytes = 0
+
+    def send(self, record: OutputRecord) -> None:
+        """Give a record to the producer; flush when many bytes are under way."""
+        self._sent.append((record, self._produce(record)))
+        self._bytes += len(record.value or b"") + len(record.key or b"")
+        if self._bytes >= UNFLUSHED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Return when all are written.
+
+        Raises:
+            ConnectError: the topic is absent or may not be written.
+            SinkError: something was not acknowledged, twice.
+        """
+        if not self._sent:
+            return
+        failed = self._settle()
+        if failed:
+            log.warning("topic %s: %d records not acknowledged; sending them again.", self._topic, len(failed))
+            drop_producer(self._settings)
+            self._sent = [(record, self._produce(record)) for record in failed]
+            failed = self._settle()
+        if failed:
+            drop_producer(self._settings)
+            raise self._error(self._first_failure())
+        METERS.add("written", len(self._sent))
+        self._sent, self._bytes = [], 0
+
+    def _settle(self) -> list[OutputRecord]:
+        """Wait for every record; those that were not acknowledged."""
+        try:
+            shared_producer(self._settings).flush(timeout=FLUSH_S)
+        except kafka_errors.KafkaTimeoutError:
+            log.warning("topic %s: no answer within %.0f s.", self._topic, FLUSH_S)
+        failed = [record for record, future in self._sent if not future.succeeded()]
+        if failed:
+            error = self._error(self._first_failure())
+            if not error.retriable:
+                raise error
+            METERS.add("written", len(self._sent) - len(failed))
+        return failed
+
+    def _produce(self, record: OutputRecord) -> Any:
+        try:
+            return shared_producer(self._settings).send(
+                self._topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                partition=record.partition,
+                timestamp_ms=record.timestamp_ms,
+            )
+        except kafka_errors.KafkaTimeoutError as exc:
+            drop_producer(self._settings)
+            check_topics(self._settings, [self._topic], "STREAM")
+            raise self._error(exc) from exc
+        except (kafka_errors.KafkaError, ValueError) as exc:
+            raise self._error(exc) from exc
+
+    def _first_failure(self) -> BaseException:
+        for _, future in self._sent:
+            if future.failed():
+                return future.exception  # type: ignore[no-any-return]
+        return TimeoutError(f"no answer within {FLUSH_S:.0f} s")
+
+    def _error(self, exc: BaseException) -> LatentstreamError:
+        if isinstance(exc, kafka_errors.AuthorizationError):
+            return ConnectError(f"topic {self._topic}: expected the right to write. Received: {exc}. Ask for an ACL.")
+        if isinstance(exc, _ABSENT):
+            return ConnectError(
+                f"topic {self._topic} on {self._settings.bootstrap}: expected it to exist. Received: {exc}. "
+                "Run `latentstream topics create STREAM`."
+            )
+        if isinstance(exc, kafka_errors.MessageSizeTooLargeError):
+            return SinkError(
+                f"topic {self._topic}: expected records within its max.message.bytes. Received: {exc}. "
+                "Raise it, or set outputs.per: frame."
+            )
+        return SinkError(f"topic {self._topic}: expected every record to be acknowledged. Received: {exc!r}.")
+
+
+_PRODUCERS: dict[KafkaSettings, KafkaProducer] = {}
+_LOCK = threading.Lock()
+
+
+def shared_producer(settings: KafkaSettings) -> KafkaProducer:
+    """This process's producer, connected on first use.
+
+    Raises:
+        ConnectError: no broker answers, or it denies access.
+    """
+    with _LOCK:
+        if settings not in _PRODUCERS:
+            _PRODUCERS[settings] = make_producer(settings, **PRODUCE_OPTIONS)
+        return _PRODUCERS[settings]
+
+
+def drop_producer(settings: KafkaSettings) -> None:
+    """Give up this process's producer; the next record gets a new one."""
+    with _LOCK:
+        producer = _PRODUCERS.pop(settings, None)
+    if producer is not None:
+        METERS.add("client_rebuilds")
+        producer.close(timeout=0)
+
+
+def close_sinks() -> None:
+    """Close all producers of this process; call it when a run has ended."""
+    with _LOCK:
+        producers = list(_PRODUCERS.values())
+        _PRODUCERS.clear()
+    for producer in producers:
+        producer.close()
