@@ -37,7 +37,7 @@ class InferredFrame:
     """One inferred frame as Beam's type system sees it; none is ever made."""
 
 
-class RawBatchCoder(beam.coders.Coder):
+class RawBatchCoder(beam.coders.Coder):  # type: ignore[misc]
     """RawBatch in its wire form."""
 
     def encode(self, value: RawBatch) -> bytes:
@@ -57,7 +57,7 @@ class RawBatchCoder(beam.coders.Coder):
         return True
 
 
-class FrameBatchCoder(beam.coders.Coder):
+class FrameBatchCoder(beam.coders.Coder):  # type: ignore[misc]
     """FrameBatch in its wire form."""
 
     def encode(self, value: FrameBatch) -> bytes:
@@ -77,7 +77,7 @@ class FrameBatchCoder(beam.coders.Coder):
         return True
 
 
-class InferredBatchCoder(beam.coders.Coder):
+class InferredBatchCoder(beam.coders.Coder):  # type: ignore[misc]
     """InferredBatch: its frame batch, then the model's arrays as an NPZ without compression."""
 
     def encode(self, value: InferredBatch) -> bytes:
@@ -118,7 +118,7 @@ class WholeBatchConverter(BatchConverter):  # type: ignore[misc]
     PAIRS = ((Frame, FrameBatch), (InferredFrame, Outcome))
 
     @staticmethod
-    @BatchConverter.register(name="latentstream")
+    @BatchConverter.register(name="latentstream")  # type: ignore[untyped-decorator]
     def from_typehints(element_type: type, batch_type: type) -> WholeBatchConverter:
         """Accept the two pairs of types above."""
         if (element_type, batch_type) not in WholeBatchConverter.PAIRS:

@@ -1,0 +1,170 @@
+"""``latentstream score``: the graph of the stream over files."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+from numpy.typing import NDArray
+
+from ae_model.config import FrameContract
+from ae_model.frames import FrameCutter
+from pipelines.engines import choose_engine
+from pipelines.formats import make_decoder
+from pipelines.frame_batch import RawBatch
+from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
+from pipelines.meters import METERS
+from pipelines.parquet import WriteParquet
+from pipelines.records import OutputRecord
+from pipelines.samples import iter_blocks
+from pipelines.stream import RunSummary, make_graph_config, summarise
+from pipelines.stream_file import StreamFile
+
+# Files without a rate get a frame per second, so that their rows have an order in time.
+DEFAULT_RATE_HZ = 1.0
+
+
+def score_stream(stream: StreamFile, data: str, models: Path, out: Path, beam_args: tuple[str, ...]) -> RunSummary:
+    """Score files into Parquet folders of scores, codes and alerts, and dead letters beside them.
+
+    Args:
+        stream: whose model and frames to use.
+        data: what to read; see pipelines.samples.
+        models: folder of the models.
+        out: folder to write; rows already there are not written again.
+        beam_args: Beam's own flags.
+
+    Raises:
+        ConfigError: the data cannot be read as the stream's frames.
+        ArtifactError: there is no model, or it is refused.
+    """
+    engine = choose_engine("FnApiRunner", list(beam_args), bounded=True)
+    graph = make_raw_config(stream, models)
+    METERS.reset()
+    start = time.monotonic()
+    with beam.Pipeline(options=PipelineOptions([*engine.flags, *beam_args], runner=engine.name)) as pipeline:
+        raw = pipeline | "NameData" >> beam.Create([data]) | "ReadFiles" >> beam.ParDo(_ReadFiles(stream.contract))
+        build_graph(raw, graph, make_file_sinks(graph, out))
+    return summarise(stream.name, graph, time.monotonic() - start, drained=False)
+
+
+def make_raw_config(stream: StreamFile, models: Path) -> GraphConfig:
+    """The stream's graph for frames that are float32 already, as files give them."""
+    graph = make_graph_config(stream, models)
+    return replace(graph, decoder=make_decoder("raw", stream.contract))
+
+
+def make_file_sinks(graph: GraphConfig, out: Path) -> Sinks:
+    """Parquet for results, a file of JSON lines for what could not be used."""
+    return Sinks(
+        dead_letters=WriteLetters(str(out)),
+        parquet=WriteParquet(str(out), ExplainBatch(graph.model_path, graph.stream)),
+    )
+
+
+class WriteLetters(beam.PTransform):  # type: ignore[misc]
+    """Writes dead letters as JSON lines under ``dead_letters/``, in files named by their content."""
+
+    def __init__(self, folder: str) -> None:
+        """Keep the folder of all results."""
+        super().__init__()
+        self._folder = folder
+
+    def expand(self, records: beam.PCollection) -> Any:
+        """One file per bundle that holds any."""
+        return records | beam.ParDo(_WriteLetters(self._folder))
+
+
+class _WriteLetters(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def start_bundle(self) -> None:
+        self._lines: list[str] = []
+
+    def process(self, record: OutputRecord) -> None:
+        self._lines.append(as_line(record))
+
+    def finish_bundle(self) -> None:
+        if not self._lines:
+            return
+        text = "".join(self._lines)
+        folder = Path(self._folder) / "dead_letters"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
+        # The same rows give the same name, so a repeated bundle replaces its own file.
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+
+
+def as_line(record: OutputRecord) -> str:
+    """A dead letter as one line of JSON, its bytes in base64."""
+    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    columns = {"key": record.key, "value": record.value}
+    coded = {name: None if data is None else base64.b64encode(data).decode() for name, data in columns.items()}
+    return json.dumps({**coded, "headers": headers}, sort_keys=True) + "\n"
+
+
+class _ReadFiles(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, contract: FrameContract) -> None:
+        self._contract = contract
+
+    def process(self, data: str) -> Iterator[RawBatch]:
+        for raw in read_frames(data, self._contract):
+            METERS.add("read", len(raw))
+            yield raw
+
+    def infer_output_type(self, input_type: object) -> type:
+        return RawBatch
+
+
+def read_frames(data: str, contract: FrameContract) -> Iterator[RawBatch]:
+    """Frames of files in the form a topic would give them, cut as in training.
+
+    The source's name stands for the topic; a frame's offset is the row of its last sample.
+    """
+    cutters: dict[str, FrameCutter] = {}
+    done: dict[str, int] = {}
+    for block in iter_blocks(data, contract):
+        cutter = cutters.setdefault(block.source, FrameCutter(contract.length, contract.hop))
+        frames = cutter.push(block.samples)  # (n, length, channels)
+        if len(frames):
+            first = done.get(block.source, 0)
+            done[block.source] = first + len(frames)
+            yield as_raw_batch(block.source, block.key, frames, first, contract)
+
+
+def as_raw_batch(source: str, key: str, frames: NDArray[np.float32], first: int, contract: FrameContract) -> RawBatch:
+    """Frames ``first``, ``first`` + 1, ... of a source, as records.
+
+    Args:
+        source: file and array.
+        key: of the device, as a record's key.
+        frames: (n, length, channels) float32.
+        first: index of the first frame within its source.
+        contract: length, hop and rate.
+    """
+    count = len(frames)
+    offsets = (first + np.arange(count, dtype=np.int64)) * contract.hop + contract.length - 1
+    timestamps = (offsets * 1000 / (contract.rate_hz or DEFAULT_RATE_HZ)).astype(np.int64)
+    values = [row.tobytes() for row in np.ascontiguousarray(frames, dtype="<f4")]
+    return RawBatch(
+        topic=re.sub(r"[^A-Za-z0-9._-]+", ".", source),
+        partition=0,
+        offsets=offsets,
+        timestamps=timestamps,
+        keys=pa.array([key.encode()] * count, pa.binary()),
+        values=pa.array(values, pa.binary()),
+    )

@@ -1,0 +1,219 @@
+"""``latentstream run``: from a Kafka topic through the model to the outputs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from ae_model import artifact
+from ae_model.exceptions import ArtifactError
+from pipelines import panel
+from pipelines.dead_letters import DeadLetter
+from pipelines.engines import choose_engine
+from pipelines.formats import make_decoder
+from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
+from pipelines.inference import load_detector
+from pipelines.kafka import offsets
+from pipelines.kafka.client import KafkaSettings, check_client
+from pipelines.kafka.refused import RefusedRecords
+from pipelines.kafka.sink import WriteRecords, close_sinks
+from pipelines.kafka.source import ReadFrames, clear_drain, close_sources, is_draining, request_drain
+from pipelines.meters import METERS
+from pipelines.options import RunSettings
+from pipelines.parquet import WriteParquet
+from pipelines.stream_file import StreamFile
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What one run did; ``read == ok + dead`` or something was lost.
+
+    Args:
+        stream: its name.
+        model: name of the artifact.
+        version: its version.
+        read: records read, those that the source refused included.
+        ok: frames inferred.
+        dead: dead letters.
+        alerts: alerts sent.
+        seconds: wall time.
+        drained: whether a signal ended the run before its input did.
+    """
+
+    stream: str
+    model: str
+    version: int
+    read: int
+    ok: int
+    dead: int
+    alerts: int
+    seconds: float
+    drained: bool
+
+    @property
+    def balance(self) -> int:
+        """Records that are neither in the outputs nor in the dead letters; 0 or there is a fault."""
+        return self.read - self.ok - self.dead
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``-o json``."""
+        return {**asdict(self), "balance": self.balance}
+
+
+def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
+    """Run a stream until its input ends, or a signal asks it to stop.
+
+    Everything that can be refused is refused before the first record is read: the
+    engine, the model, the broker, the topics.
+
+    Raises:
+        ConfigError: the engine cannot run this.
+        ArtifactError: there is no model, it is damaged, or it was trained for other frames.
+        ConnectError: the broker is absent, or a topic is.
+    """
+    engine = choose_engine(settings.runner, list(settings.beam_args), bounded=settings.until is not None)
+    check_client()
+    graph = make_graph_config(stream, settings.models, settings.version)
+    kafka = make_kafka_settings(stream, settings)
+    source = plan_source(stream, kafka, settings)
+    options = PipelineOptions([*engine.flags, *settings.beam_args], runner=engine.name)
+    METERS.reset()
+    clear_drain()
+    start = time.monotonic()
+    with drain_on_signals(), _shown(stream.name, settings):
+        _run_pipeline(source, graph, make_sinks(stream, graph, kafka, settings), options)
+    return summarise(stream.name, graph, time.monotonic() - start, drained=is_draining())
+
+
+def _run_pipeline(source: beam.PTransform, graph: GraphConfig, sinks: Sinks, options: PipelineOptions) -> None:
+    pipeline = beam.Pipeline(options=options)
+    read = pipeline | "ReadFrames" >> source
+    refused = read.refused | "BuryRefused" >> beam.ParDo(_BuryRefused())
+    build_graph(read.records, graph, sinks, refused)
+    try:
+        pipeline.run().wait_until_finish()
+    finally:
+        close_sinks()
+        close_sources()
+
+
+class _BuryRefused(beam.DoFn):  # type: ignore[misc]
+    """One dead letter by reference for each offset that the source would not read."""
+
+    def process(self, refused: RefusedRecords) -> Iterator[DeadLetter]:
+        METERS.add("dead", len(refused))
+        for offset in range(refused.first_offset, refused.last_offset + 1):
+            yield bury_by_reference(refused, offset)
+
+    def infer_output_type(self, input_type: object) -> type:
+        return DeadLetter
+
+
+def bury_by_reference(refused: RefusedRecords, offset: int) -> DeadLetter:
+    """A dead letter that says where the record is and does not carry it."""
+    return DeadLetter(
+        topic=refused.topic,
+        partition=refused.partition,
+        offset=offset,
+        timestamp=refused.timestamp,
+        key=None,
+        value=None,
+        headers=[],
+        code=refused.code,
+        message=refused.message,
+        stage="read",
+        by_reference=True,
+    )
+
+
+def make_graph_config(stream: StreamFile, models: Path, version: int | None = None) -> GraphConfig:
+    """Find and verify the model of a stream, and check that it takes the stream's frames."""
+    path = artifact.resolve(models, stream.name, version)
+    manifest = load_detector(str(path)).manifest
+    if manifest.contract != stream.contract:
+        raise ArtifactError(
+            f"model {path}: expected frames as in stream {stream.name}, {stream.contract}. "
+            f"Received: {manifest.contract}. Train the stream again."
+        )
+    return GraphConfig(
+        stream=stream.name,
+        decoder=make_decoder(
+            stream.input.format, stream.contract, dtype=stream.input.dtype, feature=stream.input.feature
+        ),
+        contract=stream.contract,
+        model_path=str(path),
+        per=stream.outputs.per,
+        breaker_share=stream.breaker.share,
+        breaker_records=stream.breaker.records,
+    )
+
+
+def make_kafka_settings(stream: StreamFile, settings: RunSettings) -> KafkaSettings:
+    """Where the broker is, with secrets still as references."""
+    return stream.kafka_settings(settings.bootstrap)
+
+
+def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings) -> ReadFrames:
+    """Check every topic, then settle where each partition starts and stops."""
+    topic, group = stream.input.topic, stream.group
+    counts = offsets.check_topics(kafka, [stream.input.topic, *stream.outputs.topics], stream.name)
+    partitions = list(range(counts[topic]))
+    return ReadFrames(
+        kafka,
+        topic,
+        partitions,
+        start=offsets.start_offsets(kafka, topic, partitions, group, settings.start),
+        until=offsets.until_offsets(kafka, topic, partitions, settings.until),
+        group=group,
+        max_record_bytes=stream.input.max_record_bytes,
+    )
+
+
+def make_sinks(stream: StreamFile, graph: GraphConfig, kafka: KafkaSettings, settings: RunSettings) -> Sinks:
+    """One sink per output that the stream file turns on."""
+    outputs, folder = stream.outputs, settings.parquet or stream.outputs.parquet
+    return Sinks(
+        dead_letters=WriteRecords(kafka, outputs.dead_letters),
+        codes=WriteRecords(kafka, outputs.codes) if outputs.codes else None,
+        denoised=WriteRecords(kafka, outputs.denoised) if outputs.denoised else None,
+        alerts=WriteRecords(kafka, outputs.alerts) if outputs.alerts else None,
+        parquet=WriteParquet(folder, ExplainBatch(graph.model_path, stream.name)) if folder else None,
+    )
+
+
+@contextmanager
+def drain_on_signals() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C drain the source; a second one stops at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if is_draining():
+            raise KeyboardInterrupt
+        request_drain()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _shown(title: str, settings: RunSettings) -> AbstractContextManager[None]:
+    return panel.show(title) if settings.panel else nullcontext()
+
+
+def summarise(stream: str, graph: GraphConfig, seconds: float, *, drained: bool) -> RunSummary:
+    """What the meters say of the run that just ended."""
+    totals, _, _ = METERS.snapshot()
+    manifest = load_detector(graph.model_path).manifest
+    counts = {name: totals.get(name, 0) for name in ("read", "ok", "dead", "alerts")}
+    return RunSummary(stream, manifest.name, manifest.version, **counts, seconds=seconds, drained=drained)
