@@ -9,8 +9,8 @@ Both carry where they come from in headers. The stream of a batch needs nothing 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Literal
@@ -82,6 +82,27 @@ class CodeRows:
         """Number of codes."""
         return len(self.offsets)
 
+    def take(self, rows: NDArray[np.bool_]) -> CodeRows:
+        """The codes where the mask (n,) is True."""
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            timestamps=self.timestamps[rows],
+            keys=self.keys.filter(pa.array(rows)),
+            codes=self.codes[rows],
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[CodeRows]) -> CodeRows:
+        """Codes of one partition and model version, end to end."""
+        return replace(
+            parts[0],
+            offsets=np.concatenate([part.offsets for part in parts]),
+            timestamps=np.concatenate([part.timestamps for part in parts]),
+            keys=pa.concat_arrays([part.keys for part in parts]),
+            codes=np.concatenate([part.codes for part in parts]),
+        )
+
 
 def encode_codes(batch: InferredBatch, per: Per = "batch") -> list[OutputRecord]:
     """Records for the codes topic, in offset order; none for an empty batch.
@@ -97,7 +118,7 @@ def encode_denoised(batch: InferredBatch, per: Per = "batch") -> list[OutputReco
     return _encode(batch, "frame", batch.denoised.reshape(len(batch), length * channels), per)
 
 
-def read_codes(value: bytes, headers: Headers, *, key: bytes | None = None, timestamp_ms: int = -1) -> CodeRows:
+def read_codes(value: bytes | None, headers: Headers, *, key: bytes | None = None, timestamp_ms: int = -1) -> CodeRows:
     """Read a record of the codes topic, of either form.
 
     Args:
@@ -109,6 +130,8 @@ def read_codes(value: bytes, headers: Headers, *, key: bytes | None = None, time
     Raises:
         RecordError: it is not a record of codes.
     """
+    if value is None:
+        raise RecordError("schema.unknown", "codes record: expected a value. Received: none, a tombstone.")
     named = dict(headers)
     content = named.get("content-type")
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from pipelines.frame_batch import InferredBatch
-from pipelines.records import TIME
+from pipelines.frame_batch import InferredBatch, RawBatch
+from pipelines.records import TIME, CodeRows
 
 _LINEAGE_FIELDS = [
     ("topic", pa.string()),
@@ -30,6 +31,8 @@ SCORE_SCHEMA = pa.schema(
 )
 # A list of any size: versions of a model may differ in it.
 CODE_SCHEMA = pa.schema([*_LINEAGE_FIELDS, ("code", pa.list_(pa.float32()))])
+# What `decode` writes: a frame sample by sample, and in each sample channel by channel.
+FRAME_SCHEMA = pa.schema([*_LINEAGE_FIELDS, ("frame", pa.list_(pa.float32()))])
 _CHANNEL_FIELDS = [
     ("channel", pa.string()),
     ("unit", pa.string()),
@@ -64,25 +67,32 @@ def score_table(batch: InferredBatch) -> pa.Table:
     """The rows of the scores' Parquet files."""
     threshold = np.full(len(batch), batch.threshold, np.float32)
     scores = [batch.errors, batch.latent_distance, batch.scores, threshold, batch.alerting]
-    return pa.table([*_lineage_columns(batch), *map(pa.array, scores)], schema=SCORE_SCHEMA)
+    columns = lineage_columns(batch.records, batch.model, batch.version)
+    return pa.table([*columns, *map(pa.array, scores)], schema=SCORE_SCHEMA)
 
 
 def code_table(batch: InferredBatch) -> pa.Table:
     """The rows of the codes' Parquet files."""
-    n, latent = batch.codes.shape
-    starts = pa.array(np.arange(n + 1, dtype=np.int32) * latent)
-    codes = pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(batch.codes, np.float32).reshape(-1)))
-    return pa.table([*_lineage_columns(batch), codes], schema=CODE_SCHEMA)
+    columns = lineage_columns(batch.records, batch.model, batch.version)
+    return pa.table([*columns, list_column(batch.codes)], schema=CODE_SCHEMA)
 
 
-def _lineage_columns(batch: InferredBatch) -> list[pa.Array]:
-    records, n = batch.records, len(batch)
+def lineage_columns(rows: RawBatch | CodeRows, model: str, version: int) -> list[pa.Array]:
+    """The first columns of every table: where a frame came from, and what saw it."""
+    n = len(rows)
     return [
-        pa.repeat(records.topic, n),
-        pa.repeat(pa.scalar(records.partition, pa.int32()), n),
-        pa.array(records.offsets),
-        pa.array(records.timestamps).view(TIME),
-        records.keys,
-        pa.repeat(batch.model, n),
-        pa.repeat(pa.scalar(batch.version, pa.int32()), n),
+        pa.repeat(rows.topic, n),
+        pa.repeat(pa.scalar(rows.partition, pa.int32()), n),
+        pa.array(rows.offsets),
+        pa.array(rows.timestamps).view(TIME),
+        rows.keys,
+        pa.repeat(model, n),
+        pa.repeat(pa.scalar(version, pa.int32()), n),
     ]
+
+
+def list_column(rows: NDArray[np.float32]) -> pa.ListArray:
+    """A column of lists from (n, width), without a copy of contiguous rows."""
+    n, width = rows.shape
+    starts = pa.array(np.arange(n + 1, dtype=np.int32) * width)
+    return pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(rows, np.float32).reshape(-1)))
