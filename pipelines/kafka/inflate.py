@@ -44,7 +44,7 @@ def inflate(codec: int, data: memoryview, cap: int) -> memoryview:
         return memoryview(_CODECS[codec](data, cap))
     except KeyError:
         raise ValueError(f"codec: expected 0..4. Received: codec={codec}.") from None
-    except (zlib.error, RuntimeError, EOFError, zstandard.ZstdError, pa.ArrowException, struct.error) as exc:
+    except (zlib.error, RuntimeError, EOFError, OSError, zstandard.ZstdError, pa.ArrowException, struct.error) as exc:
         raise ValueError(f"compressed records: expected whole data. Received: {exc}.") from exc
 
 
