@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
-import os
 import sys
 import tempfile
 import traceback
-import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from pipelines.commands.arguments import build_parser
 from pipelines.commands.failures import find_cause, one_line
+from pipelines.commands.quiet import set_loudness, silenced
 
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE", "ABSL_MIN_LOG_LEVEL": "3"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_loudness(args.verbose)
     module, _, verb = args.call.partition(":")
     try:
-        return int(getattr(importlib.import_module(f"pipelines.commands.{module}"), verb)(args))
+        with nullcontext() if args.verbose else silenced():
+            commands = importlib.import_module(f"pipelines.commands.{module}")
+        return int(getattr(commands, verb)(args))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as `head`, has all it wanted; nothing more may be written there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as exc:
         return report(exc, verbose=args.verbose)
 
@@ -52,17 +48,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.beam_args = tuple(rest)
     return args
-
-
-def set_loudness(verbose: bool) -> None:
-    """Keep the libraries quiet unless asked; must come before they are imported."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
-    if verbose:
-        return
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if not sys.warnoptions:
-        warnings.simplefilter("ignore")
 
 
 def report(exc: BaseException, *, verbose: bool) -> int:

@@ -233,10 +233,8 @@ def _format(java: list[str], settings: Path) -> None:
     tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(settings)]
     done = subprocess.run([*java, QUIET, *tool], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        output = (done.stdout + done.stderr).strip()
-        raise ConnectError(
-            f"settings {settings}: expected a data folder formatted with them. Received: {output[-400:]}"
-        )
+        reason = _reason(done.stdout + done.stderr)
+        raise ConnectError(f"settings {settings}: expected a data folder formatted with them. Received: {reason}")
 
 
 def _launch(java: list[str], settings: Path, port: int, lock: int) -> Broker:
@@ -269,11 +267,16 @@ def _wait_until_answering(broker: Broker) -> None:
             return
         time.sleep(0.1)
     stop(Path(broker.folder))
-    tail = Path(broker.log).read_text(errors="replace").splitlines()[-5:]
     raise ConnectError(
-        f"broker {broker.bootstrap}: expected an answer within {START_SECONDS:.0f} s. Received: "
-        f"{' / '.join(tail)}. The whole log: {broker.log}"
+        f"broker {broker.bootstrap}: expected an answer within {START_SECONDS:.0f} s. "
+        f"Received: {_reason(Path(broker.log).read_text(errors='replace'))} The whole log: {broker.log}"
     )
+
+
+def _reason(output: str) -> str:
+    """The first line of a Java program's output that names an exception, else its last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing."]
+    return next((line for line in lines if "Exception" in line), lines[-1])
 
 
 def _answers(broker: Broker) -> bool:

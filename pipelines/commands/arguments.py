@@ -127,7 +127,7 @@ def _add_models(verbs: _Verbs) -> None:
         "rollback": "serve the version before the present one",
         "verify": "check a version as it is checked when loaded",
     }.items():
-        parser = _verb(group, name, f"models:{name}_", help)
+        parser = _verb(group, name, "model_check:verify" if name == "verify" else f"models:{name}_", help)
         _add_models_folder(parser)
         if name != "list":
             parser.add_argument("name", metavar="NAME", help="the stream's name")

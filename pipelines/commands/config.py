@@ -7,7 +7,7 @@ import json
 
 import yaml
 
-from pipelines.commands.output import show
+from pipelines.commands.output import say, show
 from pipelines.stream_file import StreamFile, load_stream
 
 
@@ -17,11 +17,11 @@ def check(args: argparse.Namespace) -> int:
     if args.output == "json":
         show(plain, "json")
     else:
-        print(yaml.safe_dump(plain, sort_keys=False, width=100), end="")
+        say(yaml.safe_dump(plain, sort_keys=False, width=100).rstrip())
     return 0
 
 
 def schema(args: argparse.Namespace) -> int:
     """Print the JSON schema, for editors; JSON in either form of output."""
-    print(json.dumps(StreamFile.model_json_schema(), indent=None if args.output == "json" else 2))
+    say(json.dumps(StreamFile.model_json_schema(), indent=None if args.output == "json" else 2))
     return 0

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from typing import Any
 
 from pipelines.commands.addresses import find_kafka
-from pipelines.commands.output import as_lines, show
+from pipelines.commands.output import as_lines, say, show
 from pipelines.dead_letters import DeadLetter
 from pipelines.kafka.read_all import read_all
 from pipelines.records import OutputRecord
@@ -23,11 +23,14 @@ def list_(args: argparse.Namespace) -> int:
         letter = DeadLetter.from_record(OutputRecord(record.key, record.value, list(record.headers)))
         counts[letter.code] += 1
         last.append(_describe(letter))
+    total = sum(counts.values())
     if args.output == "json":
-        show({"topic": stream.outputs.dead_letters, "total": counts.total(), "codes": counts, "last": [*last]}, "json")
-        return 0
-    show([{"code": code, "count": count} for code, count in counts.most_common()] or "no dead letters", "text")
-    print("\n".join(["", *as_lines(list(last))]) if last else "", end="\n" if last else "")
+        show({"topic": stream.outputs.dead_letters, "total": total, "codes": counts, "last": list(last)}, "json")
+    elif not total:
+        say(f"no dead letters in {stream.outputs.dead_letters}")
+    else:
+        by_code = [{"code": code, "count": count} for code, count in counts.most_common()]
+        say("\n".join([*as_lines(by_code), "", *as_lines(list(last))]))
     return 0
 
 

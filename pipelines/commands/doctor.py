@@ -14,6 +14,7 @@ from typing import Any
 from ae_model.exceptions import LatentstreamError
 from pipelines.commands.addresses import local_kafka
 from pipelines.commands.output import show
+from pipelines.commands.quiet import silenced
 from pipelines.kafka.client import check_client
 
 EXIT_UNFIT = 2
@@ -41,8 +42,9 @@ def _python() -> str:
 
 
 def _libraries() -> str:
-    for name in ("apache_beam", "tensorflow", "tfx_bsl", "kafka", "pyarrow"):
-        importlib.import_module(name)
+    with silenced():
+        for name in ("apache_beam", "tensorflow", "tfx_bsl", "kafka", "pyarrow"):
+            importlib.import_module(name)
     return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
 
 

@@ -75,14 +75,3 @@ def _serve(args: argparse.Namespace, version: int) -> int:
     artifact.promote(models, args.name, version)
     show({"name": args.name, "serves": version}, args.output)
     return 0
-
-
-def verify_(args: argparse.Namespace) -> int:
-    """Check a version: sizes, hashes, operations, signatures, golden frames."""
-    # Imported here: loading runs the golden frames, which needs TensorFlow; listing does not.
-    from ae_model.model import Detector
-
-    path = artifact.resolve(Path(args.models), args.name, args.version)
-    found = Detector.load(path).manifest
-    show({"name": found.name, "version": found.version, "files": len(found.files), "ok": True}, args.output)
-    return 0

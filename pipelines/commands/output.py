@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -12,11 +13,16 @@ from typing import Any
 def show(result: object, output: str) -> None:
     """Print to stdout: one JSON document, or lines of names and values."""
     plain = as_plain(result)
-    if output == "json":
-        print(json.dumps(plain, default=str))
-        return
-    for line in as_lines(plain):
-        print(line)
+    say(json.dumps(plain, default=str) if output == "json" else "\n".join(as_lines(plain)))
+
+
+def say(text: str) -> None:
+    """Print to stdout; a reader that leaves early, such as ``head``, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes once more when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
