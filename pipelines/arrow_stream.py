@@ -25,7 +25,10 @@ def open_arrow(value: bytes) -> pa.Table:
     """
     try:
         _refuse_compression(value)
-        return pa.ipc.open_stream(value).read_all()
+        table = pa.ipc.open_stream(value).read_all()
+        # Names are only decoded when asked for, and need not be UTF-8.
+        _ = table.column_names
+        return table
     except (pa.ArrowException, OSError, ValueError, struct.error) as exc:
         raise RecordError("schema.unknown", f"record: expected an uncompressed Arrow stream. Received: {exc}.") from exc
 
