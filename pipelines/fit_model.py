@@ -92,8 +92,8 @@ class FitModel(beam.DoFn):  # type: ignore[misc]
         """Fit one model; the same element again replaces what it left."""
         name, grouped = element
         report = _REPORTS.get(self._request.work, logging.getLogger(__name__).info)
-        # Blocks come in any order; sorted, the same data give the same weights.
-        blocks = sorted(grouped["blocks"], key=lambda block: block.path)
+        # Blocks come in any order; sorted as they were read, the same data give the same weights.
+        blocks = sorted(grouped["blocks"], key=lambda block: Path(block.path).name)
         fit_model(self._request, blocks, list(grouped["profile"]), report).write(Path(self._request.work))
         yield name
 
