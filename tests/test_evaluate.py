@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ae_model.config import FrameContract, NetworkConfig
+from ae_model.exceptions import ArtifactError, ConfigError
+from pipelines.evaluate import evaluate_scores, evaluate_stream, label_frames
+from pipelines.stream_file import StreamFile, parse_stream
+from pipelines.tables import SCORE_SCHEMA
+from pipelines.train import train_stream
+
+MINUTE = 1 / 60
+
+
+def make_stream(length: int = 1, hop: int | None = None, rate_hz: float | None = MINUTE) -> StreamFile:
+    document = {
+        "name": "pump",
+        "input": {"topic": "plant.pump.frames.v1", "channels": 3, "rate_hz": rate_hz},
+        "frame": {"length": length, "hop": hop},
+    }
+    return parse_stream(document)
+
+
+def write_scores(path: Path, offsets: list[int], scores: list[float], **columns: Any) -> str:
+    count = len(offsets)
+    values = {
+        "topic": ["pump.npz"] * count,
+        "partition": [0] * count,
+        "offset": offsets,
+        "timestamp": [0] * count,
+        "key": [b"pump"] * count,
+        "model": ["pump"] * count,
+        "version": [1] * count,
+        "error": scores,
+        "latent_distance": [0.0] * count,
+        "score": scores,
+        "threshold": [1.0] * count,
+        "alert": [score >= 1.0 for score in scores],
+        **columns,
+    }
+    pa.parquet.write_table(pa.table(values), path)
+    return str(path)
+
+
+def write_labels(path: Path, labels: list[float]) -> str:
+    np.savez(path, test_label=np.array(labels))
+    return f"{path}::test_label"
+
+
+def test_recall_and_false_episodes_are_counted_by_hand(tmp_path: Path) -> None:
+    # 1440 minutes: events [100, 110) found and [200, 201) missed; alerts 50-51 and 300 are two false episodes.
+    labels = np.zeros(1440)
+    labels[100:110] = labels[200] = 1
+    scores = np.full(1440, 0.5)
+    scores[[50, 51, 105, 300]] = 1.0
+    table = write_scores(tmp_path / "s.parquet", list(range(1440)), scores.tolist())
+
+    result = evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", labels.tolist()))
+
+    assert result == {
+        "model": {
+            "frames": 1440,
+            "missing": 0,
+            "events": 2,
+            "alerts": 4,
+            "threshold": 1.0,
+            "event_recall": 0.5,
+            "false_episodes_per_day": 2.0,
+        }
+    }
+
+
+def test_baseline_stands_beside_the_model(tmp_path: Path) -> None:
+    good = write_scores(tmp_path / "a.parquet", [0, 1, 2], [0, 2, 0])
+    bad = write_scores(tmp_path / "b.parquet", [0, 1, 2], [0, 0, 0])
+
+    result = evaluate_scores(make_stream(), good, write_labels(tmp_path / "l.npz", [0, 1, 0]), baseline=bad)
+
+    assert {name: each["event_recall"] for name, each in result.items()} == {"model": 1.0, "baseline": 0.0}
+
+
+def test_rows_meet_by_offset_in_any_order_and_missing_ones_are_counted(tmp_path: Path) -> None:
+    table = write_scores(tmp_path / "s.parquet", [4, 0, 2], [2, 0, 0])
+
+    result = evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0, 0, 0, 1]))
+
+    assert (result["model"]["missing"], result["model"]["event_recall"]) == (2, 1.0)
+
+
+def test_frame_is_labelled_by_the_rows_it_adds() -> None:
+    contract = FrameContract(length=4, hop=2, channels=("a",))
+    # frames end with rows 3, 5, 7: [0..3], then rows 4-5, then rows 6-7.
+    labels = np.array([1, 0, 0, 0, 0, 0, 0, 1, 0], bool)
+
+    assert label_frames(labels, contract).tolist() == [True, False, True]
+
+
+@given(labels=st.lists(st.booleans(), max_size=60), length=st.integers(1, 8), hop=st.integers(1, 8))
+def test_labels_of_frames_follow_their_definition(labels: list[bool], length: int, hop: int) -> None:
+    contract = FrameContract(length=length, hop=min(hop, length), channels=("a",))
+    stops = range(length, len(labels) + 1, contract.hop)
+
+    found = label_frames(np.array(labels, bool), contract)
+
+    assert found.tolist() == [any(labels[0 if stop == length else stop - contract.hop : stop]) for stop in stops]
+
+
+def test_offsets_of_long_frames_are_their_last_rows(tmp_path: Path) -> None:
+    table = write_scores(tmp_path / "s.parquet", [3, 7], [0, 2])
+
+    result = evaluate_scores(make_stream(length=4), table, write_labels(tmp_path / "l.npz", [0] * 7 + [1] + [0] * 2))
+
+    assert (result["model"]["frames"], result["model"]["event_recall"]) == (2, 1.0)
+
+
+def test_without_events_or_rate_there_is_no_number(tmp_path: Path) -> None:
+    table = write_scores(tmp_path / "s.parquet", [0, 1], [0, 2])
+
+    result = evaluate_scores(make_stream(rate_hz=None), table, write_labels(tmp_path / "l.npz", [0, 0]))
+
+    assert (result["model"]["event_recall"], result["model"]["false_episodes_per_day"]) == (None, None)
+
+
+@pytest.mark.parametrize("offsets", [[0, 5], [0, 1, 99]])
+def test_offset_outside_the_labels_is_refused(tmp_path: Path, offsets: list[int]) -> None:
+    table = write_scores(tmp_path / "s.parquet", offsets, [0.0] * len(offsets))
+
+    with pytest.raises(ConfigError, match=f"within the 3 labelled rows, .* Received: offset={offsets[-1]}"):
+        evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0, 1]))
+
+
+def test_offset_between_two_frames_is_refused(tmp_path: Path) -> None:
+    table = write_scores(tmp_path / "s.parquet", [3, 6], [0, 0])
+
+    with pytest.raises(ConfigError, match=r"length 4, hop 4. Received: offset=6"):
+        evaluate_scores(make_stream(length=4), table, write_labels(tmp_path / "l.npz", [0] * 12))
+
+
+def test_scores_of_two_recordings_are_refused(tmp_path: Path) -> None:
+    table = write_scores(tmp_path / "s.parquet", [0, 1], [0, 0], topic=["a", "b"])
+
+    with pytest.raises(ConfigError, match=r"expected rows of one recording. Received: 2 recordings"):
+        evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0]))
+
+
+def test_labels_other_than_zero_and_one_are_refused(tmp_path: Path) -> None:
+    table = write_scores(tmp_path / "s.parquet", [0, 1], [0, 0])
+
+    with pytest.raises(ConfigError, match=r"expected 0 or 1 per row. Received: 0.5"):
+        evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0.5]))
+
+
+def test_table_that_is_no_score_table_is_refused(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
+
+    with pytest.raises(ConfigError, match="expected a readable score table"):
+        evaluate_scores(make_stream(), str(tmp_path / "x.parquet"), write_labels(tmp_path / "l.npz", [0]))
+
+
+def test_columns_read_are_those_of_the_score_table() -> None:
+    from pipelines.evaluate import _COLUMNS
+
+    assert [name for name in SCORE_SCHEMA.names if name in _COLUMNS] == _COLUMNS
+
+
+def test_current_model_and_its_baseline_are_compared_on_recordings(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    train = rng.normal(size=(600, 1)) * np.array([[1.0, 2.0, -1.0]]) + 0.01 * rng.normal(size=(600, 3))
+    test = train[:300].copy()
+    test[200:205] = [5.0, -5.0, 5.0]
+    test[7] = np.nan
+    labels = np.zeros(300)
+    labels[200:205] = 1
+    np.savez(tmp_path / "d.npz", train=train.astype(np.float32), test=test, label=labels)
+    network = NetworkConfig(network="linear", latent=1, batch_frames=64)
+    stream = make_stream().model_copy(update={"model": network})
+    train_stream(stream, f"{tmp_path}/d.npz::train", tmp_path / "models", (), lambda line: None)
+
+    result = evaluate_stream(stream, f"{tmp_path}/d.npz::test", f"{tmp_path}/d.npz::label", tmp_path / "models")
+
+    assert sorted(result) == ["baseline", "model"]
+    assert result["model"] == result["baseline"]
+    assert (result["model"]["frames"], result["model"]["missing"], result["model"]["events"]) == (300, 1, 1)
+    assert result["model"]["event_recall"] == 1.0
+
+
+def test_without_a_model_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", test=np.zeros((3, 3)), label=np.zeros(3))
+
+    with pytest.raises(ArtifactError, match="train pump first"):
+        evaluate_stream(make_stream(), f"{tmp_path}/d.npz::test", f"{tmp_path}/d.npz::label", tmp_path / "models")
