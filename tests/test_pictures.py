@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.pictures import plot_code_map, plot_history, plot_scores, plot_waveforms
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    head = path.read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", head[16:24])
+    return width, height
+
+
+@pytest.mark.parametrize("first_ms", [0, 1_700_000_000_000])
+def test_scores_are_drawn_with_labels_threshold_and_alerts(tmp_path: Path, first_ms: int) -> None:
+    scores = np.abs(np.random.default_rng(0).normal(size=500)) * 0.1
+    scores[[0, 250]] = [0.0, 3.0]
+    labels = np.zeros(500)
+    labels[240:260] = 1
+
+    plot_scores(first_ms + np.arange(500) * 60_000, scores, 1.0, labels, tmp_path / "new" / "scores.png", "pump")
+
+    assert png_size(tmp_path / "new" / "scores.png") == (1300, 598)
+
+
+def test_scores_without_labels_or_alerts_are_drawn(tmp_path: Path) -> None:
+    plot_scores(np.arange(5) * 1000, np.zeros(5), 1.0, None, tmp_path / "scores.png", "all calm")
+
+    assert png_size(tmp_path / "scores.png") == (1300, 598)
+
+
+@pytest.mark.parametrize("samples", [10, 4000])
+def test_waveforms_are_drawn_even_when_silent_or_short(tmp_path: Path, samples: int) -> None:
+    wave = np.sin(np.arange(samples) / 5)
+
+    plot_waveforms(wave, np.zeros(samples), 8000, tmp_path / "wave.png")
+
+    assert png_size(tmp_path / "wave.png") == (1300, 832)
+
+
+def test_history_of_one_epoch_is_drawn(tmp_path: Path) -> None:
+    plot_history({"loss": [0.5], "val_loss": [0.6]}, tmp_path / "history.png")
+
+    assert png_size(tmp_path / "history.png") == (1300, 598)
+
+
+@pytest.mark.parametrize("latent", [1, 8])
+def test_code_map_is_drawn_for_any_latent_size(tmp_path: Path, latent: int) -> None:
+    codes = np.random.default_rng(1).normal(size=(60, latent))
+    classes = np.arange(60) % 3
+
+    plot_code_map(codes, codes * 2, classes, tmp_path / "codes.png")
+
+    assert png_size(tmp_path / "codes.png") == (1300, 702)
+
+
+def test_arrays_are_not_changed(tmp_path: Path) -> None:
+    scores = np.array([0.0, 2.0])
+    wave = np.ones(100)
+
+    plot_scores(np.arange(2), scores, 1.0, None, tmp_path / "a.png", "")
+    plot_waveforms(wave, wave, 100, tmp_path / "b.png")
+
+    assert scores.tolist() == [0.0, 2.0]
+    assert wave.tolist() == [1.0] * 100
