@@ -87,6 +87,7 @@ class PartitionBuffer:
     fetched: int = 0
     nbytes: int = 0
     waiting_since: float = 0.0
+    asked_at: float = 0.0
     stalled_at: int = -1
     error: Exception | None = None
     items: deque[FetchItem] = field(default_factory=deque)
@@ -145,6 +146,7 @@ class PartitionBuffer:
                 parts.append(columns)
                 records, size = records + len(columns), size + columns.nbytes
         batch = self._admit(self._assemble(parts), refused) if parts else None
+        refused.sort(key=lambda range_: range_.first_offset)
         for chunk in self._slices(Chunk(self.next, last, batch, tuple(refused))):
             self.chunks.append(chunk)
             self.nbytes += chunk.nbytes

@@ -36,6 +36,8 @@ FETCH_OPTIONS = {
 }
 # A partition waits this long without data before its end is asked from a second client.
 STALL_S = 15.0
+# A partition that no call asked for in this time is read by another process now.
+ABANDONED_S = 30.0
 # A broker that is away this long ends the run; Kafka's own restarts take seconds.
 GIVE_UP_S = 300.0
 
@@ -83,8 +85,7 @@ class SharedConsumer:
             buffer = self._position(partition, next_offset)
             chunk = buffer.pop()
             if chunk is None:
-                idle = not any(other.nbytes for other in self._buffers.values())
-                self._poll(wait_s if idle else 0.0)
+                self._poll(0.0 if self._has_work() else wait_s)
                 chunk = buffer.pop()
             if chunk is None and buffer.error is not None:
                 raise buffer.error
@@ -136,7 +137,14 @@ class SharedConsumer:
         elif buffer.next != next_offset:
             buffer.restart(next_offset)
             self._consumer.seek(self._tp(partition), next_offset)
+            self._pace(buffer)
+        buffer.asked_at = time.monotonic()
         return buffer
+
+    def _has_work(self) -> bool:
+        """Whether another partition has data that a call will come for; a shard that moved away has not."""
+        since = time.monotonic() - ABANDONED_S
+        return any(buffer.nbytes and buffer.asked_at > since for buffer in self._buffers.values())
 
     def _poll(self, wait_s: float) -> None:
         """Fetch, and sort what comes into the buffers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 from kafka import TopicPartition
@@ -30,6 +30,7 @@ Given = str | Mapping[Any, int] | None
 _UNKNOWN_TOPIC = 3
 _DENIED_TOPIC = 29
 _NO_OFFSET = -1
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def create_topics(
@@ -213,7 +214,7 @@ def _parse_time(text: str) -> int:
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _parse_offsets(given: str | Mapping[Any, int], partitions: list[int]) -> dict[int, int]:

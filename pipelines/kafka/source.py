@@ -152,7 +152,10 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         """Build the two steps."""
         shards = begin | "Partitions" >> beam.Create(self._shards, reshuffle=False).with_output_types(KafkaShard)
         read = beam.ParDo(self._read).with_output_types(RawBatch)
-        return shards | "ReadPartition" >> read.with_outputs(REFUSED, main=RECORDS)
+        outputs = shards | "ReadPartition" >> read.with_outputs(REFUSED, main=RECORDS)
+        # Beam tells only the main output that its input never ends.
+        outputs[REFUSED].is_bounded = outputs[RECORDS].is_bounded
+        return outputs
 
 
 class _Watermarks(WatermarkEstimatorProvider):  # type: ignore[misc]
