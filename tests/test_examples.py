@@ -72,6 +72,14 @@ def test_writing_again_replaces_the_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["0.tfrecord"]
 
 
+def test_folder_with_signs_of_a_pattern_in_its_name_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "site[1] *new?" / "0.tfrecord"
+
+    write_examples(path, make_frames(2), CONTRACT)
+
+    assert read_all([path]).tolist() == make_frames(2).tolist()
+
+
 def test_frames_are_not_changed() -> None:
     frames = make_frames(4)
 

@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from ae_model import artifact
 from ae_model.config import NetworkConfig
 from ae_model.exceptions import ConfigError, TrainingError
 from ae_model.model import Detector
-from ae_model.scaling import Statistics, from_statistics
-from ae_model.training import fit
-from pipelines.gate import judge
 from pipelines.stream_file import StreamFile, parse_stream
 from pipelines.train import TrainSummary, train_stream
 
@@ -339,19 +335,3 @@ def test_direct_runner_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="expected one engine"):
         train_stream(make_stream(), data, tmp_path / "models", ("--runner=DirectRunner",))
-
-
-def test_gate_measures_both_versions_in_the_candidate_s_scale(trained: tuple[Path, TrainSummary, list[str]]) -> None:
-    folder, _, _ = trained
-    frames = 10 * make_samples(seed=5)[:, None, :]
-    scaling = from_statistics("standard", **vars(Statistics.of(frames)))
-    dataset = tf.data.Dataset.from_tensors(frames)
-    linear = NetworkConfig(network="linear", latent=2)
-    candidate = fit(make_stream().contract, linear, scaling, lambda: dataset, lambda: dataset)
-
-    verdict = judge(candidate, folder / "models", "pump", iter([frames[:500], frames[500:]]))
-
-    residual = (frames - current_detector(folder).reconstruct(frames)) / np.array(scaling.scale, np.float32)
-    assert (verdict.passed, verdict.current) == (True, 1)
-    assert verdict.current_error == pytest.approx(float(np.mean(residual**2)), rel=1e-4)
-    assert verdict.candidate_error == pytest.approx(float(candidate.infer(frames).errors.mean()), rel=1e-4)
