@@ -13,7 +13,7 @@ the coordinates say where it still lies.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ae_model.exceptions import DeadLetterBreakerError, RecordError
 from pipelines.frame_batch import Headers, RawBatch
@@ -128,9 +128,12 @@ class DeadLetter:
             "pipeline": self.pipeline,
             "attempt": self.attempt,
         }
-        if self.by_reference:
-            facts["payload"] = "reference"
-        return self._record([(PREFIX + name, str(fact).encode()) for name, fact in facts.items()])
+        nothing = self.key is None and self.value is None
+        if self.by_reference or nothing:
+            facts["payload"] = "reference" if self.by_reference else "null"
+        record = self._record([(PREFIX + name, str(fact).encode()) for name, fact in facts.items()])
+        # kafka-python sends no record without key and value; the header keeps what was there.
+        return replace(record, value=b"") if nothing else record
 
     def retry(self) -> OutputRecord:
         """The record to send to the input topic once more; it remembers how often it was tried.
@@ -195,7 +198,7 @@ def _from_facts(facts: dict[str, str], record: OutputRecord) -> DeadLetter:
         offset=int(facts["offset"]),
         timestamp=int(facts["timestamp"]),
         key=record.key,
-        value=record.value,
+        value=None if "payload" in facts else record.value,
         headers=_own(record.headers),
         code=facts["code"],
         message=facts["exception.message"],

@@ -78,6 +78,16 @@ def test_a_tombstone_is_not_a_reference() -> None:
     assert "__dlq.errors.payload" not in dict(record.headers)
 
 
+def test_a_letter_without_key_and_value_is_sent_as_empty_and_read_back_as_null() -> None:
+    letter = make_letter(key=None, value=None)
+
+    record = letter.to_record()
+
+    assert record.value == b""
+    assert ("__dlq.errors.payload", b"null") in record.headers
+    assert DeadLetter.from_record(record) == letter
+
+
 def test_a_retry_is_the_original_record_and_counts_the_next_attempt() -> None:
     retried = make_letter().retry()
 

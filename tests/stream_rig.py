@@ -1,0 +1,96 @@
+"""A small stream on the real broker: its file, its topics, its records, and what came out of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import small_models
+import yaml
+from numpy.typing import NDArray
+
+from pipelines.kafka.client import KafkaSettings, make_producer
+from pipelines.kafka.offsets import create_topics
+from pipelines.kafka.read_all import read_all
+from pipelines.options import RunSettings
+from pipelines.stream_file import StreamFile, parse_stream
+
+FRAME_BYTES = 4 * 3 * 4
+
+
+def describe(topic: str, **changes: Any) -> dict[str, Any]:
+    """The stream file of the small model, as a mapping."""
+    return {
+        "name": "small",
+        "input": {
+            "topic": topic,
+            "format": "raw",
+            "channels": list(small_models.CONTRACT.channels),
+            "units": list(small_models.CONTRACT.units),
+            "rate_hz": small_models.CONTRACT.rate_hz,
+            "partitions": 3,
+            **changes.pop("input", {}),
+        },
+        "frame": {"length": small_models.CONTRACT.length},
+        **changes,
+    }
+
+
+def make_stream(topic: str, broker: str, **changes: Any) -> StreamFile:
+    """The small stream, with its topics on the broker."""
+    stream = parse_stream(describe(topic, kafka={"bootstrap": broker}, **changes))
+    make_topics(stream, broker)
+    return stream
+
+
+def make_topics(stream: StreamFile, broker: str) -> None:
+    """All topics of a stream."""
+    create_topics(KafkaSettings(broker), dict.fromkeys([stream.input.topic, *stream.outputs.topics], 3))
+
+
+def write_stream(folder: Path, topic: str, broker: str, **changes: Any) -> Path:
+    """The same as a file for the command line; topics are made too."""
+    path = folder / "stream.yaml"
+    path.write_text(yaml.safe_dump(describe(topic, kafka={"bootstrap": broker}, **changes)))
+    make_stream(topic, broker, **changes)
+    return path
+
+
+def send_values(broker: str, topic: str, values: list[bytes | None], first_ms: int = 1_767_225_600_000) -> None:
+    """Values in turn over the partitions, two seconds apart."""
+    producer = make_producer(KafkaSettings(broker), batch_size=1 << 18, max_request_size=4 << 20)
+    for index, value in enumerate(values):
+        producer.send(
+            topic, value, key=b"device-%d" % (index % 3), partition=index % 3, timestamp_ms=first_ms + 2000 * index
+        )
+    producer.flush()
+    producer.close()
+
+
+def good_values(count: int, seed: int = 5) -> list[bytes | None]:
+    """Frames like those the small model was trained on."""
+    return [frame.tobytes() for frame in small_models.make_frames(count, seed)]
+
+
+def strange_frame() -> NDArray[np.float32]:
+    """A frame whose heat runs away, which the small model must flag."""
+    frame = small_models.make_frames(1)[0].copy()
+    frame[:, 1] = 0.5
+    return frame
+
+
+def settings(broker: str, models: Path, **changes: Any) -> RunSettings:
+    """Run to the present end, without a panel."""
+    return RunSettings(**{"bootstrap": broker, "models": models, "until": "latest", "panel": False, **changes})
+
+
+def read_records(broker: str, topic: str) -> list[Any]:
+    """All records of a topic, in partition and offset order."""
+    return sorted(read_all(KafkaSettings(broker), topic), key=lambda record: (record.partition, record.offset))
+
+
+def read_alerts(broker: str, topic: str) -> list[dict[str, Any]]:
+    """All alerts of a topic."""
+    return [json.loads(record.value) for record in read_records(broker, topic)]
