@@ -2,6 +2,7 @@
 
     RawPartitionRecords   a fetch gives whole record batches, not an object per record
     read_large            a socket is read by the megabyte, not by 4096 bytes
+    close_producer        a producer that hangs is ended
     StrictBootstrap       wrong credentials end the start at once, and the last error is known
 
 ``has_raw_fetch`` tries the first on a record set made here. When it does not hold,
@@ -17,9 +18,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from crc32c import crc32c
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaTCPTransport
 from kafka.protocol.consumer import IsolationLevel
@@ -164,6 +165,18 @@ def read_large(transport: Any) -> tuple[memoryview, KafkaError | None]:
             break
         size += received
     return buffer[:size], error
+
+
+def close_producer(producer: KafkaProducer, timeout_s: float) -> None:
+    """Close it within ``timeout_s``, at the price of what it did not send.
+
+    Its own ``close`` gives up when a flush takes too long, and leaves the thread that
+    would send the same records again one day.
+    """
+    try:
+        producer.close(timeout=timeout_s)
+    except KafkaTimeoutError:
+        producer._sender.force_close()
 
 
 class StrictBootstrap:

@@ -16,6 +16,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from ae_model.exceptions import ConnectError, LatentstreamError, SinkError
+from pipelines.kafka import hooks
 from pipelines.kafka.client import KafkaSettings, make_producer, tune_allocator
 from pipelines.kafka.offsets import check_topics
 from pipelines.meters import METERS
@@ -33,6 +34,7 @@ PRODUCE_OPTIONS = {
     "delivery_timeout_ms": 60_000,
 }
 FLUSH_S = 75.0
+CLOSE_S = 10.0
 # kafka-python keeps whatever it is given: more than this is acknowledged before more is sent.
 UNFLUSHED_BYTES = 32 << 20
 
@@ -64,11 +66,11 @@ class _Writer(beam.DoFn):  # type: ignore[misc]
         super().__init__()
         self._settings = settings
         self._topic = topic
-        self._unflushed: _Unflushed | None = None
+        self._unflushed: UnflushedRecords | None = None
 
     def start_bundle(self) -> None:
         tune_allocator()
-        self._unflushed = _Unflushed(self._settings, self._topic)
+        self._unflushed = UnflushedRecords(self._settings, self._topic)
 
     def process(self, record: OutputRecord) -> None:
         assert self._unflushed is not None
@@ -79,10 +81,11 @@ class _Writer(beam.DoFn):  # type: ignore[misc]
         self._unflushed.flush()
 
 
-class _Unflushed:
+class UnflushedRecords:
     """Records that were given to a producer and are not known to be written."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        """Start with none."""
         self._settings = settings
         self._topic = topic
         self._sent: list[tuple[OutputRecord, Any]] = []
@@ -191,7 +194,7 @@ def drop_producer(settings: KafkaSettings) -> None:
         producer = _PRODUCERS.pop(settings, None)
     if producer is not None:
         METERS.add("client_rebuilds")
-        producer.close(timeout=0)
+        hooks.close_producer(producer, 0)
 
 
 def close_sinks() -> None:
@@ -200,4 +203,4 @@ def close_sinks() -> None:
         producers = list(_PRODUCERS.values())
         _PRODUCERS.clear()
     for producer in producers:
-        producer.close()
+        hooks.close_producer(producer, CLOSE_S)
