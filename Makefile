@@ -58,7 +58,7 @@ lock: ## Resolve the dependencies anew, for Python 3.10 to 3.13
 	$(COMPILE) --upgrade --constraint $(LOCK) requirements/build.in --output-file requirements/build.lock
 
 bench: setup ## Measure frames per second on this machine
-	@$(BIN)/latentstream bench stream server-telemetry
+	@$(BIN)/latentstream bench stream
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist demo-out .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

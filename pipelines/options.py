@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-Output = Literal["text", "json"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +20,6 @@ class RunSettings:
         runner: Beam's name of the engine.
         beam_args: flags that are Beam's own.
         panel: whether to show the figures while it runs.
-        output: form of the closing summary.
-        max_frames: stop after about so many frames; None for all.
     """
 
     bootstrap: str
@@ -36,5 +31,3 @@ class RunSettings:
     runner: str = "FnApiRunner"
     beam_args: tuple[str, ...] = ()
     panel: bool = True
-    output: Output = "text"
-    max_frames: int | None = None

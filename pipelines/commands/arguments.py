@@ -101,11 +101,13 @@ def _add_score(verbs: _Verbs) -> None:
 
 def _add_decode(verbs: _Verbs) -> None:
     parser = _verb(verbs, "decode", "decode:decode", "turn codes back into frames")
-    source = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument(
+        "stream", metavar="STREAM", nargs="?", help=STREAM + "; its codes, unless one of these is given"
+    )
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--topic", metavar="T", help="topic of codes")
     source.add_argument("--parquet", metavar="DIR", help="folder of Parquet tables that holds codes")
-    parser.add_argument("--out", required=True, metavar="PATH", help="what to write")
-    parser.add_argument("--stream", metavar="STREAM", help="whose Kafka settings to use with --topic")
+    parser.add_argument("--out", required=True, metavar="FILE", help="what to write: .npz, .parquet or .wav")
     _add_models_folder(parser)
     _add_bootstrap(parser)
 
@@ -171,6 +173,7 @@ def _add_dlq(verbs: _Verbs) -> None:
 def _add_verify(verbs: _Verbs) -> None:
     parser = _verb(verbs, "verify", "verify:verify", "prove that no offset is missing or there twice")
     parser.add_argument("target", metavar="DIR|STREAM", help="folder of Parquet tables, or a stream's topics")
+    parser.add_argument("--stream", metavar="STREAM", help="compare the folder with this stream's topics")
     _add_bootstrap(parser)
 
 
@@ -179,7 +182,7 @@ def _add_bench(verbs: _Verbs) -> None:
     parser = _verb(group, "stream", "bench:stream", "compare the stream's speed with that of the bare model")
     parser.add_argument("--frames", type=int, default=400_000, metavar="N", help="of 1 KiB each (default: 400000)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of both legs (default: 5)")
-    _add_bootstrap(parser)
+    parser.add_argument("--bootstrap", metavar="HOST:PORT", help="Kafka brokers (default: one started for this)")
 
 
 def _add_doctor(verbs: _Verbs) -> None:

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
 
 from pipelines.bench import bench_stream
-from pipelines.commands.addresses import find_bootstrap
-from pipelines.commands.output import show
+from pipelines.commands.addresses import local_kafka
+from pipelines.commands.output import note, show
 
 
 def stream(args: argparse.Namespace) -> int:
     """Measure the stream against the bare model."""
-    show(bench_stream(find_bootstrap(args.bootstrap), frames=args.frames, rounds=args.rounds), args.output)
+    with _broker(args.bootstrap) as bootstrap:
+        show(bench_stream(bootstrap, frames=args.frames, rounds=args.rounds), args.output)
     return 0
+
+
+@contextmanager
+def _broker(given: str | None) -> Iterator[str]:
+    """The broker given, or one of its own that leaves nothing behind."""
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="latentstream-bench-") as folder:
+        note("Starting a Kafka for the measurement")
+        try:
+            yield local_kafka().start(Path(folder)).bootstrap
+        finally:
+            local_kafka().stop(Path(folder))

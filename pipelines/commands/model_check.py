@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
+
 from ae_model import artifact
 from ae_model.model import Detector
 from pipelines.commands.output import show

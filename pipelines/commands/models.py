@@ -49,7 +49,8 @@ def summary(found: manifest.Manifest) -> dict[str, Any]:
         "frames": f"{length} x {channels} at {found.contract.rate_hz or '-'} Hz",
         "network": f"{found.network.network} {list(found.network.hidden)} latent {found.network.latent}",
         "threshold": f"{found.threshold.value:.6g} ({found.threshold.method} {found.threshold.target})",
-        "trained on": f"{found.training.data} {found.training.frames}",
+        "trained on": found.training.data,
+        "frames used": found.training.frames,
         **{f"metrics {name}": values for name, values in found.metrics.items()},
     }
 

@@ -57,12 +57,16 @@ def _table(rows: list[Mapping[str, Any]]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no"}.get(bool(value), "-") if value is not None else "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}={_cell(item)}" for key, item in value.items()) or "-"
+        return ", ".join(_pair(str(key), item) for key, item in value.items()) or "-"
     if isinstance(value, (list, tuple)):
         return ", ".join(_cell(item) for item in value) or "-"
-    return str(value)
+    return "-" if value is None else str(value)
+
+
+def _pair(key: str, value: object) -> str:
+    return f"{key} ({_cell(value)})" if isinstance(value, Mapping) else f"{key}={_cell(value)}"

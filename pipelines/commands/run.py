@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
+
 from pipelines.commands.addresses import find_bootstrap
 from pipelines.commands.beam_flags import check_beam_flags
 from pipelines.commands.output import show
@@ -29,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
         runner=args.runner,
         beam_args=args.beam_args,
         panel=not args.no_panel,
-        output=args.output,
     )
     summary = run_stream(stream, settings)
     show(summary, args.output)

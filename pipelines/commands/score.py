@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
+
 from pipelines.backfill import score_stream
 from pipelines.commands.beam_flags import beam_flags
 from pipelines.commands.output import show

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
+
 from pipelines.commands.beam_flags import beam_flags
-from pipelines.commands.output import note, show
+from pipelines.commands.output import as_plain, note, show
 from pipelines.stream_file import load_stream
 from pipelines.train import train_stream
 
@@ -15,5 +17,9 @@ def train(args: argparse.Namespace) -> int:
     """Train, publish, and say what came of it."""
     stream = load_stream(args.stream)
     flags = beam_flags(args.runner, args.beam_args, bounded=True)
-    show(train_stream(stream, args.data, Path(args.models), flags, note), args.output)
+    found = as_plain(train_stream(stream, args.data, Path(args.models), flags, note))
+    if args.output == "text":
+        # A line of seven figures per channel: for a program, or for the model card.
+        found.pop("channels", None)
+    show(found, args.output)
     return 0
