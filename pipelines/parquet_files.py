@@ -34,8 +34,8 @@ Kind = Literal["alerts", "codes", "scores"]
 # In the order they are written: scores come last, so that rows counted as done are done in all three.
 SCHEMAS: dict[Kind, pa.Schema] = {"alerts": ALERT_SCHEMA, "codes": CODE_SCHEMA, "scores": SCORE_SCHEMA}
 _NAME = re.compile(r"(.+)-(\d{5,})-(\d{20})-(\d{20})-(.+)-v(\d+)\.parquet")
-# Hive's own name for "no value"; readers turn it into null.
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+# For frames without an event time; a null in every folder's name would leave readers without a type for it.
+_NO_DAY, _NO_HOUR = "1970-01-01", "00"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DataFile:
 def make_path(folder: Path, kind: Kind, topic: str, timestamp_ms: int, name: str) -> Path:
     """Where a file goes: by topic, and by day and hour (UTC) of its first frame's event time."""
     time = event_time(timestamp_ms)
-    day, hour = (time.strftime("%Y-%m-%d"), time.strftime("%H")) if time else (_NO_VALUE, _NO_VALUE)
+    day, hour = (time.strftime("%Y-%m-%d"), time.strftime("%H")) if time else (_NO_DAY, _NO_HOUR)
     return folder / kind / f"topic={quote(topic)}" / f"dt={day}" / f"hour={hour}" / name
 
 
