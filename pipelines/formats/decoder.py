@@ -15,7 +15,7 @@ from ae_model.frames import usable
 from pipelines.dead_letters import DeadLetter
 from pipelines.formats.arrow import ArrowParser
 from pipelines.formats.json_text import JsonParser
-from pipelines.formats.parsed import Parser, value_bytes
+from pipelines.formats.parsed import Parser, keep, value_bytes
 from pipelines.formats.raw import DTYPES, PCM16_SCALE, RawParser
 from pipelines.formats.tf_example import TfExampleParser
 from pipelines.frame_batch import FrameBatch, RawBatch
@@ -47,17 +47,16 @@ class Decoder:
 
     def decode(self, raw: RawBatch) -> Decoded:
         """Frames of the records that hold one, and dead letters of the others."""
-        bad: list[DeadLetter] = []
         filled = value_bytes(raw.values) > 0
-        raw = _keep(raw, filled, [_EMPTY] * int((~filled).sum()), bad)
-        good, frames, faults = self.parser(raw)
-        raw = _keep(raw, good, faults, bad)
+        bad = _bury(raw, filled, [_EMPTY] * int((~filled).sum()))
+        raw = keep(raw, filled)
+        good, records, frames, faults = self.parser(raw)
+        bad += _bury(raw, good, faults)
         finite = usable(frames)
-        raw = _keep(raw, finite, [_nonfinite(frame) for frame in frames[~finite]], bad)
+        bad += _bury(records, finite, [_nonfinite(frame) for frame in frames[~finite]])
         if not finite.all():
-            frames = frames[finite]
-        bad.sort(key=lambda letter: letter.offset)
-        return Decoded(FrameBatch(raw, frames), bad)
+            records, frames = records.take(finite), frames[finite]
+        return Decoded(FrameBatch(records, frames), sorted(bad, key=lambda letter: letter.offset))
 
 
 def make_decoder(format: str, contract: FrameContract, *, dtype: str = "float32", feature: str = "frame") -> Decoder:
@@ -88,13 +87,12 @@ def make_decoder(format: str, contract: FrameContract, *, dtype: str = "float32"
 _EMPTY = FrameError("frame.empty", "record: expected a value. Received: an empty one, or none.")
 
 
-def _keep(raw: RawBatch, good: NDArray[np.bool_], faults: Sequence[RecordError], bad: list[DeadLetter]) -> RawBatch:
-    """The good records; the others join ``bad``, one fault each in order."""
+def _bury(raw: RawBatch, good: NDArray[np.bool_], faults: Sequence[RecordError]) -> list[DeadLetter]:
+    """Dead letters of the records that are not good, one fault each in order."""
     if not faults:
-        return raw
-    for row, fault in zip(np.flatnonzero(~good), faults, strict=True):
-        bad.append(DeadLetter.of(raw, int(row), fault, STAGE))
-    return raw.take(good)
+        return []
+    rows = np.flatnonzero(~good).tolist()
+    return [DeadLetter.of(raw, row, fault, STAGE) for row, fault in zip(rows, faults, strict=True)]
 
 
 def _nonfinite(frame: NDArray[np.float32]) -> FrameError:

@@ -18,11 +18,13 @@ class Parsed(NamedTuple):
 
     Args:
         good: (n,) True where the record holds a frame.
-        frames: (number of good ones, length, channels) float32; not yet known to be finite.
+        records: the good ones.
+        frames: (len(records), length, channels) float32; not yet known to be finite.
         faults: the reason for each of the others, in order.
     """
 
     good: NDArray[np.bool_]
+    records: RawBatch
     frames: NDArray[np.float32]
     faults: list[RecordError]
 
@@ -48,17 +50,24 @@ def parse_each(raw: RawBatch, parse: Callable[[bytes], NDArray[np.float32]], sha
             outcomes.append(parse(value))
         except RecordError as exc:
             outcomes.append(exc)
-    return collect(outcomes, shape)
+    return collect(raw, outcomes, shape)
 
 
-def collect(outcomes: list[NDArray[np.float32] | RecordError], shape: tuple[int, int]) -> Parsed:
+def collect(raw: RawBatch, outcomes: list[NDArray[np.float32] | RecordError], shape: tuple[int, int]) -> Parsed:
     """Stack the frames and set the faults apart; one outcome per record, in order."""
     frames = [outcome for outcome in outcomes if not isinstance(outcome, RecordError)]
+    good = np.array([not isinstance(outcome, RecordError) for outcome in outcomes], dtype=np.bool_)
     return Parsed(
-        good=np.array([not isinstance(outcome, RecordError) for outcome in outcomes], dtype=np.bool_),
+        good=good,
+        records=keep(raw, good),
         frames=np.stack(frames) if frames else np.empty((0, *shape), np.float32),
         faults=[outcome for outcome in outcomes if isinstance(outcome, RecordError)],
     )
+
+
+def keep(raw: RawBatch, good: NDArray[np.bool_]) -> RawBatch:
+    """The records where the mask (n,) is True; the batch itself when that is all of them."""
+    return raw if good.all() else raw.take(good)
 
 
 def value_bytes(values: pa.BinaryArray) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ae_model.exceptions import FrameError
-from pipelines.formats.parsed import Parsed, as_float32, value_bytes, value_starts
+from pipelines.formats.parsed import Parsed, as_float32, keep, value_bytes, value_starts
 from pipelines.frame_batch import RawBatch
 
 DTYPES = {"float32": "<f4", "float64": "<f8", "int16": "<i2", "int32": "<i4"}
@@ -45,11 +45,11 @@ class RawParser:
         frame_bytes = dtype.itemsize * self.shape[0] * self.shape[1]
         sizes = value_bytes(raw.values)
         good = sizes == frame_bytes
-        values = raw.values if good.all() else raw.values.filter(pa.array(good))
-        frames = as_float32(_view(values, dtype).reshape(-1, *self.shape))
+        records = keep(raw, good)
+        frames = as_float32(_view(records.values, dtype).reshape(-1, *self.shape))
         if self.scale is not None:
             frames = frames * np.float32(self.scale)
-        return Parsed(good, frames, [self._fault(int(size), dtype) for size in sizes[~good]])
+        return Parsed(good, records, frames, [self._fault(int(size), dtype) for size in sizes[~good]])
 
     def _fault(self, size: int, dtype: np.dtype[Any]) -> FrameError:
         length, channels = self.shape

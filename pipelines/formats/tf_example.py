@@ -36,11 +36,11 @@ class TfExampleParser:
         columns = self._decode(raw.values.to_pylist())
         if len(columns) == 1 and isinstance(columns[0], pa.Array) and self._is_clean(columns[0]):
             frames = columns[0].flatten().to_numpy().reshape(-1, *self.shape)
-            return Parsed(np.ones(len(raw), np.bool_), frames, [])
+            return Parsed(np.ones(len(raw), np.bool_), raw, frames, [])
         outcomes: list[NDArray[np.float32] | RecordError] = []
         for column in columns:
             outcomes += [column] if isinstance(column, RecordError) else map(self._frame, column)
-        return collect(outcomes, self.shape)
+        return collect(raw, outcomes, self.shape)
 
     def _decode(self, values: list[bytes]) -> list[pa.Array | RecordError]:
         """Columns of lists, or the reason for a single record, in record order."""
