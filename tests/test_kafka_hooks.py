@@ -20,8 +20,13 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.legacy_records import LegacyRecordBatchBuilder
 from kafka.structs import TopicPartition
 
-from pipelines.kafka import hooks
-from pipelines.kafka.hooks import RawPartitionRecords, has_raw_fetch, read_large
+from pipelines.kafka.hooks import (
+    RawPartitionRecords,
+    data_before_error,
+    has_raw_fetch,
+    read_large,
+    with_better_reads,
+)
 from pipelines.kafka.raw_batches import Damaged, Gap, ParsedRecords, RawRecordBatch
 
 TP = TopicPartition("t", 0)
@@ -180,22 +185,36 @@ def test_large_read_stops_at_its_buffer_and_goes_on() -> None:
         assert [bytes(read_large(reader)[0]) for _ in range(2)] == [b"abcd", b"ef"]
 
 
-def test_closed_socket_is_an_error() -> None:
+def test_what_came_before_a_hang_up_is_read_first() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
+    theirs.sendall(b"why")
     theirs.close()
 
     with ours:
-        _, error = read_large(transport(ours))
+        reader = transport(ours)
+        data, no_error = read_large(reader)
+        first = (bytes(data), no_error)
+        nothing, error = read_large(reader)
 
+    assert first == (b"why", None)
+    assert bytes(nothing) == b""
     assert isinstance(error, KafkaConnectionError)
+
+
+def test_error_waits_until_the_data_before_it_is_read() -> None:
+    hang_up = KafkaConnectionError("socket disconnected")
+    answers = iter([(b"why", hang_up), (b"", None)])
+    receive = data_before_error(lambda: next(answers))
+
+    assert [receive(), receive(), receive()] == [(b"why", None), (b"", hang_up), (b"", None)]
 
 
 def test_only_plain_connections_are_read_large() -> None:
     async def build() -> object:
-        return types.SimpleNamespace()
+        return types.SimpleNamespace(_sock_recv=lambda: (b"", None))
 
-    building = hooks._with_large_reads(build)()
+    building = with_better_reads(build)()
 
     with pytest.raises(StopIteration) as stop:
         building.send(None)

@@ -21,6 +21,8 @@ from pipelines.kafka.security import KafkaSecurity, client_options
 
 BOOTSTRAP_MS = 8_000
 REQUEST_MS = 15_000
+# kafka-python's own half minute would outlast the restart of a broker many times over.
+RECONNECT_MS = 1_000
 # One line of one kind per logger in this time: a lost broker makes kafka-python write thousands.
 LOG_EVERY_S = 30.0
 NEEDED_PACKAGES = ("crc32c", "lz4", "zstandard")
@@ -176,6 +178,7 @@ def _make(kind: Callable[..., _Client], settings: KafkaSettings, options: dict[s
             client_id="latentstream",
             bootstrap_timeout_ms=BOOTSTRAP_MS,
             request_timeout_ms=REQUEST_MS,
+            reconnect_backoff_max_ms=RECONNECT_MS,
             kafka_client=bootstrap.make_client,
             **client_options(settings.security, settings.bootstrap),
             **options,

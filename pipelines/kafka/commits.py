@@ -66,6 +66,11 @@ class Committer:
             for key, offsets in pending.items():
                 self._commit(key, offsets)
 
+    def waiting(self) -> dict[CommitKey, dict[int, int]]:
+        """Offsets that are not committed yet."""
+        with self._committing, self._lock:
+            return {key: dict(offsets) for key, offsets in self._pending.items()}
+
     def close(self) -> None:
         """Close the clients; the thread goes on sleeping and dies with the process."""
         with self._committing:

@@ -21,7 +21,7 @@ from ae_model.exceptions import ConnectError, LatentstreamError, SourceGoneError
 from pipelines.kafka import hooks
 from pipelines.kafka.buffers import Caps, Chunk, PartitionBuffer
 from pipelines.kafka.client import KafkaSettings, connect_error, make_consumer
-from pipelines.kafka.offsets import begin_offsets, end_offsets
+from pipelines.kafka.offsets import AbsentTopicError, begin_offsets, check_topics, end_offsets
 from pipelines.kafka.raw_batches import Gap, from_client_records
 from pipelines.meters import METERS
 
@@ -61,8 +61,9 @@ class SharedConsumer:
         """Connect.
 
         Raises:
-            ConnectError: no broker answers, or it denies access.
+            ConnectError: no broker answers, it denies access, or the topic is absent.
         """
+        check_topics(key.settings, [key.topic], "STREAM")
         self._key = key
         self._buffers: dict[int, PartitionBuffer] = {}
         self._lock = threading.RLock()
@@ -199,11 +200,7 @@ class SharedConsumer:
         """Ask a second client whether there is data that the first one does not bring."""
         now = time.monotonic()
         waiting = [b for b in self._buffers.values() if not b.nbytes and now - b.waiting_since > STALL_S]
-        try:
-            ends = end_offsets(self._key.settings, self._key.topic, [b.partition for b in waiting])
-        except ConnectError as exc:
-            self._endure(exc)
-            ends = {}
+        ends = self._ask_ends([b.partition for b in waiting])
         for buffer in waiting:
             buffer.waiting_since = time.monotonic()
         stalled = [b for b in waiting if ends.get(b.partition, 0) > b.fetched]
@@ -213,6 +210,17 @@ class SharedConsumer:
         if any(not b.nbytes and not b.items for b in stalled):
             log.warning("%s: no data though there is some; rebuilding the client.", self._key.topic)
             self._rebuild()
+
+    def _ask_ends(self, partitions: list[int]) -> dict[int, int]:
+        """Ends of the partitions by a new client; empty when no broker answers."""
+        try:
+            check_topics(self._key.settings, [self._key.topic], "STREAM")
+            return end_offsets(self._key.settings, self._key.topic, partitions)
+        except AbsentTopicError as exc:
+            raise SourceGoneError(f"input {self._key.topic}: expected it to go on. Received: {exc}") from exc
+        except ConnectError as exc:
+            self._endure(exc)
+            return {}
 
     def _is_empty(self, buffer: PartitionBuffer) -> bool:
         """Whether a fetch of this partition alone brings nothing: compaction left no record up to the end."""

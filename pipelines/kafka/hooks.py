@@ -1,7 +1,7 @@
 """Every place where we rely on what kafka-python does not promise; nothing else may.
 
     RawPartitionRecords   a fetch gives whole record batches, not an object per record
-    read_large            a socket is read by the megabyte, not by 4096 bytes
+    with_better_reads     a socket is read by the megabyte, not by 4096 bytes, and to its end
     close_producer        a producer that hangs is ended
     StrictBootstrap       wrong credentials end the start at once, and the last error is known
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import logging
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from crc32c import crc32c
@@ -42,6 +42,7 @@ from pipelines.kafka.raw_batches import (
 
 RECEIVE_BYTES = 1 << 20
 _MAX_BATCH_RECORDS = 1 << 24
+Received = tuple[bytes, KafkaError | None]
 log = logging.getLogger(__name__)
 
 
@@ -93,13 +94,9 @@ class RawPartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 def install(consumer: KafkaConsumer) -> bool:
     """Make ``consumer.poll`` give FetchItems, if the raw fetch holds here; says whether it does."""
-    manager = consumer._manager
-    if isinstance(getattr(manager, "_build_transport", None), types.MethodType):
-        manager._build_transport = _with_large_reads(manager._build_transport)
-    if not has_raw_fetch():
-        return False
-    consumer._fetcher.PartitionRecords = RawPartitionRecords
-    return True
+    if has_raw_fetch():
+        consumer._fetcher.PartitionRecords = RawPartitionRecords
+    return has_raw_fetch()
 
 
 @functools.cache
@@ -135,12 +132,16 @@ def _small_batch(base_offset: int) -> bytes:
     return base_offset.to_bytes(8, "big") + bytes(builder.build())[8:]
 
 
-def _with_large_reads(build: Any) -> Any:
+def with_better_reads(build: Any) -> Any:
+    """``build`` of a transport, with reads that take a megabyte and keep what came before an end."""
+
     async def build_transport(*args: Any, **kwargs: Any) -> Any:
         transport = await build(*args, **kwargs)
         if type(transport) is KafkaTCPTransport:
             transport._read_buffer = memoryview(bytearray(RECEIVE_BYTES))
             transport._sock_recv = types.MethodType(read_large, transport)
+        else:
+            transport._sock_recv = data_before_error(transport._sock_recv)
         return transport
 
     return build_transport
@@ -149,7 +150,8 @@ def _with_large_reads(build: Any) -> Any:
 def read_large(transport: Any) -> tuple[memoryview, KafkaError | None]:
     """What the socket holds, up to RECEIVE_BYTES, in a buffer that the next call overwrites.
 
-    The protocol copies what it is given before it reads on.
+    The protocol copies what it is given before it reads on. An end of the
+    connection is told when nothing is left before it.
     """
     buffer, size, error = transport._read_buffer, 0, None
     while size < len(buffer):
@@ -164,7 +166,23 @@ def read_large(transport: Any) -> tuple[memoryview, KafkaError | None]:
             error = KafkaConnectionError("socket disconnected")
             break
         size += received
-    return buffer[:size], error
+    return buffer[:size], None if size else error
+
+
+def data_before_error(receive: Callable[[], Received]) -> Callable[[], Received]:
+    """``receive`` with an error put off while there is data: a broker says why, then hangs up."""
+    put_off: list[KafkaError] = []
+
+    def receive_in_order() -> Received:
+        if put_off:
+            return b"", put_off.pop()
+        data, error = receive()
+        if data and error is not None:
+            put_off.append(error)
+            return data, None
+        return data, error
+
+    return receive_in_order
 
 
 def close_producer(producer: KafkaProducer, timeout_s: float) -> None:
@@ -192,6 +210,7 @@ class StrictBootstrap:
         """What kafka-python calls to make its network client."""
         self._client = KafkaNetClient(**options)
         manager = self._client._manager
+        manager._build_transport = with_better_reads(manager._build_transport)
         connect = manager.get_connection
 
         def get_connection(*args: Any, **kwargs: Any) -> Any:

@@ -33,6 +33,10 @@ _NO_OFFSET = -1
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
+class AbsentTopicError(ConnectError):
+    """A topic that should be there is not."""
+
+
 def create_topics(
     settings: KafkaSettings,
     topics: Mapping[str, int],
@@ -69,7 +73,8 @@ def check_topics(settings: KafkaSettings, names: Iterable[str], stream: str) -> 
     """Number of partitions of each topic.
 
     Raises:
-        ConnectError: a topic is absent or may not be seen; no broker.
+        AbsentTopicError: a topic is absent.
+        ConnectError: it may not be seen; no broker.
     """
     wanted = sorted(set(names))
     with make_admin(settings) as admin:
@@ -79,7 +84,7 @@ def check_topics(settings: KafkaSettings, names: Iterable[str], stream: str) -> 
         if code == _DENIED_TOPIC:
             raise ConnectError(f"topic {name}: expected the right to describe it. Received: none. Ask for an ACL.")
         if code:
-            raise ConnectError(
+            raise AbsentTopicError(
                 f"topic {name} on {settings.bootstrap}: expected it to exist. Received: none. "
                 f"Run `latentstream topics create {stream}`."
             )

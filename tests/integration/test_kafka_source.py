@@ -14,7 +14,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from kafka import TopicPartition
 
-from ae_model.exceptions import SourceGoneError
+from ae_model.exceptions import ConnectError, SourceGoneError
 from pipelines import coders  # noqa: F401  registers the raw batch's coder
 from pipelines.frame_batch import RawBatch
 from pipelines.kafka import consumers, hooks
@@ -349,6 +349,42 @@ def test_offsets_that_compaction_emptied_are_passed_over(
     reader.close()
 
     assert (chunk.first, chunk.last, chunk.batch) == (10, 14, None)
+
+
+def test_topic_that_is_deleted_ends_the_run(
+    settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "STALL_S", 0.3)
+    reader = SharedConsumer(ReaderKey(settings, topic, Caps()))
+    assert reader.take(0, 0, 0.1) is None
+    with make_admin(settings) as admin:
+        admin.delete_topics([topic])
+
+    with pytest.raises(SourceGoneError, match=f"input {topic}: expected it to go on"):
+        take(reader, 0, 0)
+    reader.close()
+
+
+def test_absent_topic_is_told_before_anything_is_read(settings: KafkaSettings) -> None:
+    with pytest.raises(ConnectError, match=r"topic absent\.frames\.v1 on .*: expected it to exist"):
+        SharedConsumer(ReaderKey(settings, "absent.frames.v1", Caps()))
+
+
+def test_offsets_of_a_bundle_that_fails_are_not_committed(settings: KafkaSettings, topic: str) -> None:
+    produce(settings, topic, [b"x"] * 10)
+    source = ReadFrames(settings, topic, (0,), {0: 0}, {0: 10}, group="failing")
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    _ = (pipeline | source).records | beam.Map(refuse)
+
+    with pytest.raises(Exception, match="an output was not written"):
+        pipeline.run()
+    close_sources()
+
+    assert group_offsets(settings, "failing", topic).get(0, 0) == 0
+
+
+def refuse(batch: RawBatch) -> None:
+    raise RuntimeError("an output was not written")
 
 
 def test_start_is_what_is_given_then_the_commit_then_the_beginning(settings: KafkaSettings, topic: str) -> None:

@@ -1,0 +1,137 @@
+"""A real broker that asks for a password and grants nothing by itself."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ae_model.exceptions import ConnectError
+from infra.local import kafka
+from pipelines.kafka import sink
+from pipelines.kafka.buffers import Caps
+from pipelines.kafka.client import KafkaSettings, make_consumer, make_producer
+from pipelines.kafka.consumers import ReaderKey, SharedConsumer
+from pipelines.kafka.offsets import check_topics, create_topics, end_offsets
+from pipelines.kafka.security import KafkaSecurity
+from pipelines.kafka.sink import UnflushedRecords, close_sinks
+from pipelines.records import OutputRecord
+
+HOST = "127.0.0.1"
+SECRET = "canary-7f3a"
+LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports = [int(sock.getsockname()[1]) for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a listener where ada may do all and bob, who may enter, nothing."""
+    plain, secure, controller = free_ports(3)
+    folder = tmp_path_factory.mktemp("guarded")
+    properties = {
+        "controller.quorum.voters": f"1@{HOST}:{controller}",
+        "listeners": f"PLAINTEXT://{HOST}:{plain},SECURE://{HOST}:{secure},CONTROLLER://{HOST}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{plain},SECURE://{HOST}:{secure}",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_PLAINTEXT",
+        "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.secure.plain.sasl.jaas.config": f'{LOGIN} user_ada="{SECRET}" user_bob="{SECRET}";',
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS;User:ada",
+    }
+    kafka.start(folder, port=plain, properties=properties)
+    yield f"{HOST}:{secure}"
+    kafka.stop(folder)
+
+
+@pytest.fixture
+def enter(guarded: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., KafkaSettings]]:
+    """Settings of a user with a password, which stays in the environment."""
+
+    def settings(user: str, password: str = SECRET) -> KafkaSettings:
+        monkeypatch.setenv("LS_PASSWORD", password)
+        return KafkaSettings(guarded, KafkaSecurity("SASL_PLAINTEXT", "PLAIN", user, "env:LS_PASSWORD"))
+
+    yield settings
+    close_sinks()
+
+
+def test_password_opens_the_door_and_is_in_no_line_of_any_log(
+    enter: Callable[..., KafkaSettings], topic_name: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings, topic = enter("ada"), topic_name()
+
+    create_topics(settings, {topic: 1})
+    unflushed = UnflushedRecords(settings, topic)
+    unflushed.send(OutputRecord(None, b"x"))
+    unflushed.flush()
+    reader = SharedConsumer(ReaderKey(settings, topic, Caps()))
+    chunk = reader.take(0, 0, 5.0)
+    reader.close()
+
+    assert chunk is not None
+    assert end_offsets(settings, topic, [0]) == {0: 1}
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("make", [make_consumer, make_producer])
+def test_wrong_password_is_told_at_once(
+    enter: Callable[..., KafkaSettings], make: Callable[[KafkaSettings], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings = enter("ada", "wrong-canary")
+    started = time.monotonic()
+
+    with pytest.raises(ConnectError, match="expected credentials it accepts") as caught:
+        make(settings)
+
+    assert time.monotonic() - started < 3
+    assert "wrong-canary" not in str(caught.value) + caplog.text
+
+
+def test_topic_that_may_not_be_seen_is_told(
+    enter: Callable[..., KafkaSettings], topic_name: Callable[..., str]
+) -> None:
+    topic = topic_name()
+    create_topics(enter("ada"), {topic: 1})
+
+    with pytest.raises(ConnectError, match=f"topic {topic}: expected the right to describe it"):
+        check_topics(enter("bob"), [topic], "pump")
+
+
+def test_reading_without_the_right_is_told_at_the_start(
+    enter: Callable[..., KafkaSettings], topic_name: Callable[..., str]
+) -> None:
+    topic = topic_name()
+    create_topics(enter("ada"), {topic: 1})
+
+    with pytest.raises(ConnectError, match=f"topic {topic}: expected the right to describe it"):
+        SharedConsumer(ReaderKey(enter("bob"), topic, Caps()))
+
+
+def test_writing_without_the_right_is_told(
+    enter: Callable[..., KafkaSettings], topic_name: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sink.PRODUCE_OPTIONS, "max_block_ms", 2000)
+    topic = topic_name()
+    create_topics(enter("ada"), {topic: 1})
+    settings = enter("bob")
+
+    with pytest.raises(ConnectError, match=f"topic {topic}"):
+        write_one(settings, topic)
+
+
+def write_one(settings: KafkaSettings, topic: str) -> None:
+    unflushed = UnflushedRecords(settings, topic)
+    unflushed.send(OutputRecord(None, b"x"))
+    unflushed.flush()
