@@ -88,8 +88,14 @@ def export(folder: Path, fitted: Fitted, facts: Facts, golden: NDArray[np.float3
     return manifest
 
 
-def publish(candidate: Path, models_dir: Path, name: str) -> int:
+def publish(candidate: Path, models_dir: Path, name: str, *, promoted: bool = True) -> int:
     """Copy an exported folder to the next free version, and point CURRENT to it.
+
+    Args:
+        candidate: the exported folder.
+        models_dir: folder of all models.
+        name: of the model.
+        promoted: False leaves CURRENT where it is, for a version that a gate refused.
 
     Returns:
         The version. Stopped at any point, the version is absent or complete.
@@ -109,7 +115,8 @@ def publish(candidate: Path, models_dir: Path, name: str) -> int:
         version = _claim(temporary, home, manifest)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    promote(models_dir, name, version)
+    if promoted:
+        promote(models_dir, name, version)
     return version
 
 

@@ -43,6 +43,8 @@ class Detector:
         """
         path = Path(path)
         manifest = verify(path)
+        # Recent GPUs would round inputs of products to 10 bits, and codes would depend on the machine.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         try:
             loaded = tf.saved_model.load(str(path))
         except (OSError, tf.errors.OpError, ValueError, IndexError, KeyError, TypeError) as exc:

@@ -15,12 +15,11 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-from apache_beam.options.pipeline_options import PipelineOptions
 from numpy.typing import NDArray
 
 from ae_model.config import FrameContract
 from ae_model.frames import FrameCutter
-from pipelines.engines import choose_engine
+from pipelines.engines import make_options
 from pipelines.formats import make_decoder
 from pipelines.frame_batch import RawBatch
 from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
@@ -49,11 +48,11 @@ def score_stream(stream: StreamFile, data: str, models: Path, out: Path, beam_ar
         ConfigError: the data cannot be read as the stream's frames.
         ArtifactError: there is no model, or it is refused.
     """
-    engine = choose_engine("FnApiRunner", list(beam_args), bounded=True)
+    options = make_options(beam_args)
     graph = make_raw_config(stream, models)
     METERS.reset()
     start = time.monotonic()
-    with beam.Pipeline(options=PipelineOptions([*engine.flags, *beam_args], runner=engine.name)) as pipeline:
+    with beam.Pipeline(options=options) as pipeline:
         raw = pipeline | "NameData" >> beam.Create([data]) | "ReadFiles" >> beam.ParDo(_ReadFiles(stream.contract))
         build_graph(raw, graph, make_file_sinks(graph, out))
     return summarise(stream.name, graph, time.monotonic() - start, drained=False)
@@ -167,4 +166,6 @@ def as_raw_batch(source: str, key: str, frames: NDArray[np.float32], first: int,
         timestamps=timestamps,
         keys=pa.array([key.encode()] * count, pa.binary()),
         values=pa.array(values, pa.binary()),
+        # The rows between two frames belong to the later one, so that nothing seems to be missing.
+        span=(int(offsets[0]) - contract.hop + 1, int(offsets[-1])),
     )

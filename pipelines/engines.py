@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ae_model.exceptions import ConfigError
 
@@ -24,6 +27,17 @@ class Engine:
 
     name: str
     flags: tuple[str, ...] = ()
+
+
+def make_options(beam_args: Sequence[str], runner: str | None = None, *, bounded: bool = True) -> PipelineOptions:
+    """Beam's options with one engine named: the one given, else the one in Beam's flags, else FnApiRunner.
+
+    Raises:
+        ConfigError: as ``choose_engine``.
+    """
+    given = runner or PipelineOptions(list(beam_args)).view_as(StandardOptions).runner or "FnApiRunner"
+    engine = choose_engine(given, list(beam_args), bounded=bounded)
+    return PipelineOptions([*engine.flags, *beam_args], runner=engine.name)
 
 
 def choose_engine(runner: str, beam_args: list[str], *, bounded: bool) -> Engine:

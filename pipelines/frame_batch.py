@@ -34,8 +34,9 @@ RAW_SCHEMA = pa.schema(
     ]
 )
 _FINGERPRINT = hashlib.sha256(str(RAW_SCHEMA).encode()).digest()[:16]
-# fingerprint, partition, bytes of the topic's name
-_HEAD = struct.Struct(">16sIH")
+# fingerprint, partition, span (-1, -1 without one), bytes of the topic's name
+_HEAD = struct.Struct(">16sIqqH")
+_NO_SPAN = (-1, -1)
 # frames, length and channels of the samples that follow
 _SHAPE = struct.Struct(">III")
 
@@ -52,6 +53,8 @@ class RawBatch:
         keys: (n,) binary; null where a record has none.
         values: (n,) binary; null for a tombstone.
         headers: one list per record, or None when no record has any.
+        span: first and last offset that the batch answers for, where that is more than its
+            records: dead letters and gaps between them. None takes the records' own.
     """
 
     topic: str
@@ -61,6 +64,7 @@ class RawBatch:
     keys: pa.BinaryArray
     values: pa.BinaryArray
     headers: tuple[Headers, ...] | None = None
+    span: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Number of records."""
@@ -77,16 +81,22 @@ class RawBatch:
         return int(self.offsets[-1])
 
     @property
+    def answers_for(self) -> tuple[int, int]:
+        """First and last offset that were read to make this batch, and belong to no other."""
+        return self.span or (self.first_offset, self.last_offset)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of keys and values, cheap enough to ask per batch."""
         return int(self.values.nbytes + self.keys.nbytes)
 
     def take(self, rows: NDArray[Any]) -> RawBatch:
-        """The records at ``rows``, a boolean mask (n,) or rising indices."""
+        """The records at ``rows``, a boolean mask (n,) or rising indices; the span stays whole."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         chosen = pa.array(index)
         return replace(
             self,
+            span=self.answers_for if len(self) else None,
             offsets=self.offsets[index],
             timestamps=self.timestamps[index],
             keys=self.keys.take(chosen),
@@ -95,14 +105,27 @@ class RawBatch:
         )
 
     def slice(self, start: int, stop: int) -> RawBatch:
-        """The records ``start`` to ``stop`` - 1, without a copy."""
+        """The records ``start`` to ``stop`` - 1, without a copy; spans of slices in a row touch."""
         return replace(
             self,
+            span=self._cut_span(start, min(stop, len(self))),
             offsets=self.offsets[start:stop],
             timestamps=self.timestamps[start:stop],
             keys=self.keys.slice(start, stop - start),
             values=self.values.slice(start, stop - start),
             headers=None if self.headers is None else self.headers[start:stop],
+        )
+
+    def _cut_span(self, start: int, stop: int) -> tuple[int, int] | None:
+        # offsets      4 . 6 7 . 9        span 3..11
+        # slice(0, 2)  4 . 6              span 3..6
+        # slice(2, 4)        7 . 9        span 7..11
+        if start >= stop:
+            return None
+        first, last = self.answers_for
+        return (
+            first if start == 0 else int(self.offsets[start - 1]) + 1,
+            last if stop == len(self) else int(self.offsets[stop - 1]),
         )
 
     def to_bytes(self) -> bytes:
@@ -117,7 +140,9 @@ class RawBatch:
         ]
         topic = self.topic.encode()
         body = pa.RecordBatch.from_arrays(columns, schema=RAW_SCHEMA).serialize()
-        return b"".join([_HEAD.pack(_FINGERPRINT, self.partition, len(topic)), topic, memoryview(body)])
+        return b"".join(
+            [_HEAD.pack(_FINGERPRINT, self.partition, *(self.span or _NO_SPAN), len(topic)), topic, memoryview(body)]
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RawBatch:
@@ -126,7 +151,7 @@ class RawBatch:
         Raises:
             ValueError: the bytes were written with another schema.
         """
-        fingerprint, partition, topic_bytes = _HEAD.unpack_from(data)
+        fingerprint, partition, first, last, topic_bytes = _HEAD.unpack_from(data)
         if fingerprint != _FINGERPRINT:
             raise ValueError(
                 f"raw batch: expected schema {_FINGERPRINT.hex()}. Received: {fingerprint.hex()}. "
@@ -142,6 +167,7 @@ class RawBatch:
             keys=body.column(2),
             values=body.column(3),
             headers=_read_headers(body.column(4)),
+            span=None if (first, last) == _NO_SPAN else (first, last),
         )
 
 

@@ -40,10 +40,11 @@ def load_detector(path: str) -> Detector:
     Raises:
         ArtifactError: the folder is absent, damaged or refused.
     """
+    place = str(Path(path).resolve())
     with _LOADING:
-        if path not in _DETECTORS:
-            _DETECTORS[path] = Detector.load(Path(path))
-        return _DETECTORS[path]
+        if place not in _DETECTORS:
+            _DETECTORS[place] = Detector.load(Path(place))
+        return _DETECTORS[place]
 
 
 class InferFrames(beam.PTransform):  # type: ignore[misc]

@@ -32,21 +32,13 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
     Args:
         folder: path of the folder, on a file system that all workers share.
         explain: from a batch to its alerts, picklable; None writes no alerts.
-        stride: offsets that each frame accounts for, its own and those before: 1 in a topic,
-            the hop where offsets are rows of a file.
         segment_offsets: no file has rows on both sides of a multiple of this offset.
     """
 
-    def __init__(
-        self,
-        folder: str,
-        explain: Explain | None = None,
-        stride: int = 1,
-        segment_offsets: int = SEGMENT_OFFSETS,
-    ) -> None:
+    def __init__(self, folder: str, explain: Explain | None = None, segment_offsets: int = SEGMENT_OFFSETS) -> None:
         """Keep the settings; nothing is made before a worker writes."""
         super().__init__()
-        self._write = _WriteParquet(folder, explain, stride, segment_offsets)
+        self._write = _WriteParquet(folder, explain, segment_offsets)
 
     def expand(self, inferred: beam.PCollection) -> Any:
         """One fused step with nothing behind it."""
@@ -54,10 +46,9 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
 
 
 class _WriteParquet(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, folder: str, explain: Explain | None, stride: int, segment_offsets: int) -> None:
+    def __init__(self, folder: str, explain: Explain | None, segment_offsets: int) -> None:
         self._folder = ParquetFolder(Path(folder), segment_offsets)
         self._explain = explain
-        self._stride = stride
 
     def start_bundle(self) -> None:
         self._pieces: dict[tuple[str, int, str], list[Piece]] = defaultdict(list)
@@ -66,7 +57,7 @@ class _WriteParquet(beam.DoFn):  # type: ignore[misc]
     def process(self, batch: InferredBatch) -> None:
         if len(batch) == 0:
             return
-        piece = as_piece(batch, self._explain, self._stride)
+        piece = as_piece(batch, self._explain)
         self._pieces[batch.records.topic, batch.records.partition, batch.model].append(piece)
         self._buffered += piece.nbytes
         if self._buffered > MAX_BUFFERED_BYTES:
@@ -82,11 +73,12 @@ class _WriteParquet(beam.DoFn):  # type: ignore[misc]
         self._buffered = 0
 
 
-def as_piece(batch: InferredBatch, explain: Explain | None = None, stride: int = 1) -> Piece:
+def as_piece(batch: InferredBatch, explain: Explain | None = None) -> Piece:
     """The rows of a batch, which must not be empty."""
+    first, last = batch.records.answers_for
     piece = Piece(
-        first=batch.records.first_offset - stride + 1,
-        last=batch.records.last_offset,
+        first=first,
+        last=last,
         model=batch.model,
         version=batch.version,
         tables={"codes": code_table(batch), "scores": score_table(batch)},

@@ -18,7 +18,7 @@ from ae_model import artifact
 from ae_model.exceptions import ArtifactError
 from pipelines import panel
 from pipelines.dead_letters import DeadLetter
-from pipelines.engines import choose_engine
+from pipelines.engines import make_options
 from pipelines.formats import make_decoder
 from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
 from pipelines.inference import load_detector
@@ -80,12 +80,11 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
         ArtifactError: there is no model, it is damaged, or it was trained for other frames.
         ConnectError: the broker is absent, or a topic is.
     """
-    engine = choose_engine(settings.runner, list(settings.beam_args), bounded=settings.until is not None)
+    options = make_options(settings.beam_args, settings.runner, bounded=settings.until is not None)
     check_client()
     graph = make_graph_config(stream, settings.models, settings.version)
     kafka = make_kafka_settings(stream, settings)
     source = plan_source(stream, kafka, settings)
-    options = PipelineOptions([*engine.flags, *settings.beam_args], runner=engine.name)
     METERS.reset()
     clear_drain()
     start = time.monotonic()

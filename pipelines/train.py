@@ -24,12 +24,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from ae_model import artifact
 from ae_model.config import FrameContract
-from ae_model.exceptions import ArtifactError
-from pipelines.engines import choose_engine
+from pipelines.engines import make_options
 from pipelines.examples import write_examples
 from pipelines.findings import check_counts
 from pipelines.fit_model import FitModel, Outcome, reporting
@@ -113,14 +112,6 @@ def train_stream(
     for line in describe(summary):
         report(line)
     return summary
-
-
-def make_options(beam_args: Sequence[str]) -> PipelineOptions:
-    """Beam's options, with one engine named."""
-    given = PipelineOptions(list(beam_args))
-    runner = given.view_as(StandardOptions).runner or "FnApiRunner"
-    engine = choose_engine(runner, list(beam_args), bounded=True)
-    return PipelineOptions([*engine.flags, *beam_args], runner=engine.name)
 
 
 def plan_counts(shards: Sequence[Shard], contract: FrameContract) -> dict[str, int]:
@@ -225,23 +216,8 @@ def publish(request: FitRequest, promoted: bool) -> int:
     """Publish the baseline, if there is one, and the model; the version of the latter."""
     models, work = Path(request.models), Path(request.work)
     if (work / BASELINE).is_dir():
-        _publish(work / BASELINE, models, baseline_name(request.name), promoted)
-    return _publish(work / MODEL, models, request.name, promoted)
-
-
-def _publish(candidate: Path, models: Path, name: str, promoted: bool) -> int:
-    before = _current(models, name)
-    version = artifact.publish(candidate, models, name)
-    if not promoted and before is not None:
-        artifact.promote(models, name, before)
-    return version
-
-
-def _current(models: Path, name: str) -> int | None:
-    try:
-        return artifact.current(models, name)
-    except ArtifactError:
-        return None
+        artifact.publish(work / BASELINE, models, baseline_name(request.name), promoted=promoted)
+    return artifact.publish(work / MODEL, models, request.name, promoted=promoted)
 
 
 def summarise(request: FitRequest, outcome: Outcome, version: int, seconds: float) -> TrainSummary:

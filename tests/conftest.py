@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 
 from infra.local import kafka
@@ -18,7 +19,9 @@ KAFKA_WARNINGS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Bear with kafka-python where warnings are errors."""
+    """Bear with kafka-python where warnings are errors, and with machines that are busy."""
+    hypothesis.settings.register_profile("untimed", deadline=None)
+    hypothesis.settings.load_profile("untimed")
     for line in KAFKA_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
 

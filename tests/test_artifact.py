@@ -1,6 +1,7 @@
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,15 @@ def test_versions_count_up_and_the_last_published_is_current(tmp_path):
     assert artifact.resolve(models, "small") == models / "small" / "3"
     assert [verify(models / "small" / str(version)).version for version in published] == published
     assert sorted(entry.name for entry in (models / "small").iterdir()) == ["1", "2", "3", "CURRENT"]
+
+
+def test_refused_version_is_published_and_current_never_names_it(tmp_path: Path) -> None:
+    candidate = export(tmp_path / "candidate")
+    artifact.publish(candidate, tmp_path, "small")
+
+    version = artifact.publish(candidate, tmp_path, "small", promoted=False)
+
+    assert (version, artifact.current(tmp_path, "small"), artifact.versions(tmp_path, "small")) == (2, 1, [1, 2])
 
 
 def test_promote_moves_the_pointer_and_the_next_version_is_still_the_highest(tmp_path):

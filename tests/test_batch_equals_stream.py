@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def column(inferred: list[InferredBatch], name: str) -> NDArray[np.float32]:
 
 def split(batch: RawBatch, cuts: list[int]) -> list[RawBatch]:
     edges = [0, *sorted(cuts), len(batch)]
-    return [batch.slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [batch.slice(a, b) for a, b in pairwise(edges) if a < b]
 
 
 def test_files_are_cut_into_the_frames_a_device_would_have_sent(recording: tuple[str, NDArray[np.float32]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,17 @@ def test_taking_a_mask_and_its_complement_keeps_every_record_once(records: list[
     rows = as_rows(raw.take(mask)) + as_rows(raw.take(~mask))
 
     assert sorted(rows) == as_rows(raw) if not raw.headers else {row[0] for row in rows} == set(raw.offsets.tolist())
+
+
+def test_slices_share_the_span_between_them_and_a_selection_keeps_it_whole() -> None:
+    raw = replace(make_raw([(b"k", b"v", [])] * 4), offsets=np.array([4, 6, 7, 9]), span=(3, 11))
+
+    spans = [raw.slice(*part).answers_for for part in ((0, 2), (2, 3), (3, 4))]
+
+    assert spans == [(3, 6), (7, 7), (8, 11)]
+    assert raw.take(np.array([False, True, False, False])).answers_for == (3, 11)
+    assert RawBatch.from_bytes(raw.to_bytes()).answers_for == (3, 11)
+    assert replace(raw, span=None).answers_for == (4, 9)
 
 
 def test_bytes_of_another_schema_are_refused() -> None:

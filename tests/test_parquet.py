@@ -244,12 +244,17 @@ def test_dead_letters_within_a_batch_are_accounted_for(tmp_path: Path) -> None:
     assert (report["rows"], report["missing"]) == (5, [])
 
 
-def test_frames_that_are_a_hop_apart_leave_no_gaps(tmp_path: Path) -> None:
-    batches = [make_inferred([3, 7, 11]), make_inferred([15, 19])]
+def with_span(batch: InferredBatch, first: int, last: int) -> InferredBatch:
+    records = replace(batch.records, span=(first, last))
+    return replace(batch, batch=replace(batch.batch, records=records))
 
-    write(tmp_path, *(as_piece(batch, explain, stride=4) for batch in batches), segment=8)
 
-    assert ranges(tmp_path) == [(0, 7, 1), (8, 15, 1), (16, 19, 1)]
+def test_offsets_between_batches_belong_to_the_batch_whose_span_says_so(tmp_path: Path) -> None:
+    batches = [with_span(make_inferred([3, 7, 11]), 0, 11), with_span(make_inferred([15, 19]), 12, 20)]
+
+    write(tmp_path, *(as_piece(batch, explain) for batch in batches), segment=8)
+
+    assert ranges(tmp_path) == [(0, 7, 1), (8, 15, 1), (16, 20, 1)]
     assert verify_folder(tmp_path)["ok"]
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -212,20 +212,24 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     def _read_chunks(self, shard: KafkaShard, tracker: Any, finalizer: Any, estimator: Any) -> Iterator[Any]:
         tune_allocator()
         call = _Call(self._options, tracker, shared_consumer(self._key), shard)
+        first = call.next
         for chunk in call.chunks():
             estimator.set_watermark(max(estimator.current_watermark(), _watermark(chunk)))
-            yield from self._outputs(chunk)
+            yield from self._outputs(chunk, first)
+            # Offsets without records are answered for by the next batch that has some.
+            first = first if chunk.batch is None else chunk.last + 1
         estimator.set_watermark(max(estimator.current_watermark(), call.watermark()))
         _HIGHWATER[self._key, shard.partition] = call.consumer.highwater(shard.partition)
         METERS.set("lag", total_lag())
         self._offer_commit(shard, call, finalizer)
 
-    def _outputs(self, chunk: Chunk) -> Iterator[Any]:
+    def _outputs(self, chunk: Chunk, first: int) -> Iterator[Any]:
         if chunk.batch is not None:
+            batch = replace(chunk.batch, span=(first, chunk.last))
             METERS.add("read", len(chunk.batch))
             METERS.add("bytes_in", chunk.nbytes)
             self._read_counter.inc(len(chunk.batch))
-            yield TimestampedValue(chunk.batch, beam_timestamp(int(chunk.batch.timestamps.max())))
+            yield TimestampedValue(batch, beam_timestamp(int(batch.timestamps.max())))
         for refused in chunk.refused:
             METERS.add("read", len(refused))
             self._read_counter.inc(len(refused))

@@ -17,6 +17,7 @@ from ae_model.exceptions import ArtifactError, ConnectError, DeadLetterBreakerEr
 from ae_model.model import Detector
 from ae_model.receiver import decode
 from pipelines.audit import audit_stream
+from pipelines.commands.verify import compare
 from pipelines.dead_letters import DeadLetter
 from pipelines.kafka.client import KafkaSettings
 from pipelines.parquet_files import read_table, verify_folder
@@ -56,8 +57,7 @@ def test_every_record_becomes_a_code_or_a_dead_letter(
     audit = audit_stream(stream, KafkaSettings(broker))
     assert (summary.read, summary.ok, summary.dead, summary.balance) == (307, 300, 7, 0)
     assert (audit.records, audit.coded, audit.dead, audit.replayed, audit.ok) == (307, 300, 7, 0, True)
-    report = verify_folder(tmp_path)
-    assert report["ok"], report
+    assert compare(verify_folder(tmp_path), audit)["ok"]
     assert read_table(tmp_path, "scores").num_rows == 300
 
 
