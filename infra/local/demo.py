@@ -1,13 +1,13 @@
 """``make demo``: two real streams, from training to a decoded signal, on a Kafka of their own.
 
-Every step is a command a user could type; it is printed before it runs. What they
-leave behind is in demo-out/: models, Parquet, decoded frames and pictures.
+Every step is a command that a user could type, shown before it runs. What they leave
+behind is in demo-out/: models, Parquet, decoded frames and pictures.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,78 +16,124 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from infra.local import demo_report
+from pipelines.commands.quiet import set_loudness, silenced
 
 OUT = Path("demo-out")
 COMMAND = Path(sys.executable).with_name("latentstream")
+MODELS = f"{OUT}/models"
 BAD_SHARE = "0.01"
-START_MS = "1767225600000"  # 2026-01-01T00:00:00Z, when the replayed frames say they were taken
-
-STREAMS = {
-    "server-telemetry": {
-        "train": "tests/data/smd/machine-1-6.npz::train",
-        "test": "tests/data/smd/machine-1-6.npz::test",
-        "decoded": "telemetry.npz",
-        "bad_share": BAD_SHARE,
-    },
-    "spoken-digits": {
-        "train": "tests/data/fsdd/train",
-        "test": "tests/data/fsdd/test",
-        "decoded": "digits.npz",
-        "bad_share": BAD_SHARE,
-    },
+START_MS = "1767225600000"  # The replayed frames say that they were taken from 2026-01-01 on.
+TELEMETRY = "tests/data/smd/machine-1-6.npz"
+DATA = {
+    "server-telemetry": (f"{TELEMETRY}::train", f"{TELEMETRY}::test"),
+    "spoken-digits": ("tests/data/fsdd/train", "tests/data/fsdd/test"),
 }
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo; the exit code is 1 when a record was lost."""
     started = time.monotonic()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir()
-    command("services", "up")
+    folder = ("--folder", f"{OUT}/kafka")
+    broker = command("services", "up", *folder, "--port", "0")
     try:
-        with ThreadPoolExecutor(len(STREAMS)) as side_by_side:
-            list(side_by_side.map(train, STREAMS))
-        results = {stream: follow(stream) for stream in STREAMS}
+        facts = follow_all(broker["bootstrap"])
     finally:
-        command("services", "down")
-    demo_report.write(results, OUT, time.monotonic() - started)
-    return 0 if all(result["audit"]["ok"] for result in results.values()) else 1
+        command("services", "down", *folder)
+    finish(facts, started)
+    return 0 if all(fact["audit"]["ok"] for fact in facts.values()) else 1
 
 
-def train(stream: str) -> None:
-    """Train one stream; both run at the same time, as neither keeps two cores busy."""
-    command("train", stream, "--data", STREAMS[stream]["train"], "--models", f"{OUT}/models")
+def follow_all(bootstrap: str) -> dict[str, dict[str, Any]]:
+    """Train both streams side by side, as one alone does not keep two cores busy; then follow each."""
+    with ThreadPoolExecutor(len(DATA)) as side_by_side:
+        trained = dict(zip(DATA, side_by_side.map(train, DATA), strict=True))
+    facts = {stream: {"train": trained[stream], **follow(stream, bootstrap)} for stream in DATA}
+    labels = ("--labels", f"{TELEMETRY}::test_label")
+    data = DATA["server-telemetry"][1]
+    evaluation = command("evaluate", "server-telemetry", "--data", data, *labels, "--models", MODELS)
+    facts["server-telemetry"]["evaluation"] = evaluation
+    return facts
 
 
-def follow(stream: str) -> dict[str, Any]:
-    """Replay, run, decode and check one trained stream."""
-    facts, models, parquet = STREAMS[stream], f"{OUT}/models", f"{OUT}/parquet/{stream}"
-    command("topics", "create", stream)
-    replayed = command(
-        "replay", facts["test"], "--stream", stream, "--bad-share", facts["bad_share"], "--start-ms", START_MS, json_out=True
-    )
-    run = command("run", stream, "--models", models, "--until", "latest", "--parquet", parquet, json_out=True)
-    decoded = command("decode", stream, "--models", models, "--out", f"{OUT}/{facts['decoded']}", json_out=True)
-    scored = command("score", stream, "--data", facts["test"], "--models", models, "--out", f"{OUT}/scored/{stream}", json_out=True)
-    audit = command("verify", parquet, "--stream", stream, json_out=True)
-    return {"replayed": replayed, "run": run, "decoded": decoded, "scored": scored, "audit": audit}
+def train(stream: str) -> Any:
+    """Train one stream and its PCA baseline."""
+    return command("train", stream, "--data", DATA[stream][0], "--models", MODELS, label=stream)
 
 
-def command(*words: str, json_out: bool = False) -> Any:
-    """Run one command of the project, shown as a user would type it.
+def follow(stream: str, bootstrap: str) -> dict[str, Any]:
+    """Replay one stream with bad records in it, run, decode at a receiver, and read the ids back."""
+    parquet, decoded = f"{OUT}/parquet/{stream}", f"{OUT}/{stream}-decoded.npz"
+    kafka = ("--bootstrap", bootstrap)
+    command("topics", "create", stream, *kafka)
+    bad = ("--bad-share", BAD_SHARE, "--start-ms", START_MS)
+    return {
+        "replayed": command("replay", DATA[stream][1], "--stream", stream, *bad, *kafka),
+        "run": command("run", stream, "--models", MODELS, "--until", "latest", "--parquet", parquet, *kafka),
+        "decoded": command("decode", stream, "--models", MODELS, "--out", decoded, *kafka),
+        "audit": command("verify", parquet, "--stream", stream, *kafka),
+    }
+
+
+def finish(facts: dict[str, dict[str, Any]], started: float) -> None:
+    """Compare, draw and tell."""
+    with silenced():
+        from infra.local import demo_check, demo_report
+
+    print("\nComparing what came out with the files that went in, and drawing", flush=True)
+    streams = {name: demo_check.follow(name, DATA[name][1], OUT, Path(facts[name]["decoded"]["out"])) for name in DATA}
+    for name, followed in streams.items():
+        _, length, channels = followed.frames.shape
+        sizes = {
+            "frame_bytes": length * channels * SAMPLE_BYTES[name],
+            "code_bytes": 4 * followed.detector.manifest.codes.latent,
+        }
+        facts[name] |= {"check": demo_check.compare(followed), **sizes}
+        demo_report.draw_training(followed, OUT)
+    demo_report.draw_telemetry(streams["server-telemetry"], Path(TELEMETRY), OUT)
+    demo_report.draw_digits(streams["spoken-digits"], OUT)
+    demo_report.write_report(facts, OUT, time.monotonic() - started)
+
+
+# On the wire: float32 readings, and audio of 16 bits.
+SAMPLE_BYTES = {"server-telemetry": 4, "spoken-digits": 2}
+
+
+def command(*words: str, label: str = "") -> Any:
+    """Run one command of the project, shown as a user would type it, and return what it says as JSON.
+
+    Args:
+        words: what comes after ``latentstream``.
+        label: put before each line of its progress, when two run at once.
 
     Raises:
         SystemExit: it failed; its own message is on the screen.
     """
     print(f"\n$ latentstream {' '.join(words)}", flush=True)
-    extra = ["-o", "json"] if json_out else []
-    done = subprocess.run([str(COMMAND), *words, *extra], stdout=subprocess.PIPE if json_out else None, check=False)
-    if done.returncode:
-        raise SystemExit(f"latentstream {words[0]} ended with exit code {done.returncode}; see its message above.")
-    return json.loads(done.stdout) if json_out else None
+    call, pipe = [str(COMMAND), *words, "-o", "json"], subprocess.PIPE
+    with subprocess.Popen(call, stdout=pipe, stderr=pipe if label else None, text=True) as running:
+        for line in running.stderr or ():
+            if not re.match(r"epoch \d*[1-9]/", line):  # every tenth epoch is enough
+                print(f"{label}: {line}", end="", flush=True)
+        result = running.stdout.read() if running.stdout else ""
+    if running.returncode:
+        raise SystemExit(f"latentstream {words[0]}: exit code {running.returncode}; its message is above.")
+    facts = json.loads(result)
+    print("  " + brief(facts), flush=True)
+    return facts
+
+
+def brief(facts: Any) -> str:
+    """The plain figures of a result on one line."""
+    if not isinstance(facts, dict):
+        return f"{len(facts)} rows"
+    plain = {name: fact for name, fact in facts.items() if isinstance(fact, (int, float, str))}
+    return ", ".join(
+        f"{name} {fact:g}" if isinstance(fact, float) else f"{name} {fact}" for name, fact in plain.items()
+    )
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    set_loudness(verbose=False)
     sys.exit(main())
