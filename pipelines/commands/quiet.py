@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
+# They print the traceback of an error on its way to whoever tells it.
+ECHOES = ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
 
 
 def set_loudness(verbose: bool) -> None:
@@ -19,6 +21,8 @@ def set_loudness(verbose: bool) -> None:
         return
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    for name in ECHOES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 
