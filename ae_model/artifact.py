@@ -154,10 +154,11 @@ def current(models_dir: Path, name: str) -> int:
     try:
         return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
+        found = versions(models_dir, name)
+        next_step = f"Run `latentstream models promote {name} {found[-1]}`." if found else f"Train {name} first."
         raise ArtifactError(
             f"models {models_dir}: expected the number of a version in {name}/{CURRENT}. "
-            f"Received: {type(exc).__name__}, versions={versions(models_dir, name)}. "
-            f"Run `latentstream models promote`, or train {name} first."
+            f"Received: {type(exc).__name__}, versions={found}. {next_step}"
         ) from exc
 
 

@@ -187,7 +187,7 @@ class Breaker:
         if self._read >= self._records and self._dead > self._share * self._read:
             raise DeadLetterBreakerError(
                 f"dead letters: expected at most {self._share:.0%} of the last {self._read} records. "
-                f"Received: {self._dead}. See the dead letters topic for the reasons; the input may have changed."
+                f"Received: dead={self._dead}. The input may have changed; `latentstream dlq list` gives the reasons."
             )
 
 

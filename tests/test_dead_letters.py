@@ -146,7 +146,7 @@ def test_breaker_stays_closed_at_the_share_and_opens_above_it() -> None:
     breaker = Breaker(share=0.5, records=10)
 
     breaker.observe(10, 5)
-    with pytest.raises(DeadLetterBreakerError, match=r"at most 50% of the last 11 records\. Received: 6"):
+    with pytest.raises(DeadLetterBreakerError, match=r"at most 50% of the last 11 records\. Received: dead=6"):
         breaker.observe(1, 1)
 
 
