@@ -66,7 +66,7 @@ def audit_stream(stream: StreamFile, kafka: KafkaSettings) -> Audit:
     if stream.outputs.codes is None:
         raise ConfigError("outputs.codes: expected a topic to compare with. Received: codes=null.")
     topic = stream.input.topic
-    partitions = range(offsets.check_topics(kafka, [topic], stream.name)[topic])
+    partitions = range(offsets.check_topics(kafka, [topic], stream.given)[topic])
     begin, end = (ask(kafka, topic, partitions) for ask in (offsets.begin_offsets, offsets.end_offsets))
     codes = _gather(_coded_ids(kafka, stream.outputs.codes, topic))
     dead = _gather(_dead_ids(kafka, stream.outputs.dead_letters, topic))

@@ -111,7 +111,7 @@ def replay(stream: StreamFile, data: str, topic: str, kafka: KafkaSettings, opti
     """
     recordings, padded = read_recordings(data, stream.contract)
     records = make_records(recordings, stream.input, stream.contract, options)
-    check_topics(kafka, [topic], stream.name)
+    check_topics(kafka, [topic], stream.given)
     start = time.monotonic()
     send_records(kafka, topic, records, options.rate)
     kinds = Counter(record.kind for record in records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,7 +15,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ae_model import artifact
-from ae_model.exceptions import ArtifactError
+from ae_model.exceptions import ArtifactError, ConnectError
 from pipelines import panel
 from pipelines.dead_letters import DeadLetter
 from pipelines.engines import make_options
@@ -78,7 +78,8 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     Raises:
         ConfigError: the engine cannot run this.
         ArtifactError: there is no model, it is damaged, or it was trained for other frames.
-        ConnectError: the broker is absent, or a topic is.
+        ConnectError: the broker is absent, or a topic or a right is missing.
+        SourceGoneError: the records to start from were deleted.
     """
     options = make_options(settings.beam_args, settings.runner, bounded=settings.until is not None)
     check_client()
@@ -100,9 +101,22 @@ def _run_pipeline(source: beam.PTransform, graph: GraphConfig, sinks: Sinks, opt
     build_graph(read.records, graph, sinks, refused)
     try:
         pipeline.run().wait_until_finish()
-    finally:
-        close_sinks()
-        close_sources()
+    except BaseException:
+        # What ended the run is told, not that its last offsets could not be committed either.
+        with suppress(ConnectError):
+            close_clients()
+        raise
+    close_clients()
+
+
+def close_clients() -> None:
+    """Close all Kafka clients of this process, and commit what waits.
+
+    Raises:
+        ConnectError: the last offsets could not be committed.
+    """
+    close_sinks()
+    close_sources()
 
 
 class _BuryRefused(beam.DoFn):  # type: ignore[misc]
@@ -162,15 +176,18 @@ def make_kafka_settings(stream: StreamFile, settings: RunSettings) -> KafkaSetti
 
 
 def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings) -> ReadFrames:
-    """Check every topic, then settle where each partition starts and stops."""
+    """Check every topic and right, then settle where each partition starts and stops."""
     topic, group = stream.input.topic, stream.group
-    counts = offsets.check_topics(kafka, [stream.input.topic, *stream.outputs.topics], stream.name)
+    rights = {topic: "READ", **dict.fromkeys(stream.outputs.topics, "WRITE")}
+    counts = offsets.check_topics(kafka, rights, stream.given, rights)
     partitions = list(range(counts[topic]))
+    start = offsets.start_offsets(kafka, topic, partitions, group, settings.start)
+    offsets.check_start(kafka, topic, start)
     return ReadFrames(
         kafka,
         topic,
         partitions,
-        start=offsets.start_offsets(kafka, topic, partitions, group, settings.start),
+        start=start,
         until=offsets.until_offsets(kafka, topic, partitions, settings.until),
         group=group,
         max_record_bytes=stream.input.max_record_bytes,

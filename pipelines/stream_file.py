@@ -122,6 +122,7 @@ class StreamFile(_Strict):
     guarantee: Literal["at_least_once"] = "at_least_once"
     kafka: KafkaConfig = KafkaConfig()
     breaker: BreakerConfig = BreakerConfig()
+    _given: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -155,6 +156,11 @@ class StreamFile(_Strict):
         """The consumer group, which shows the lag."""
         return f"latentstream.{self.name}"
 
+    @property
+    def given(self) -> str:
+        """What a person gives to a command for this stream: a ready stream's name, or the path of a file."""
+        return self._given or self.name
+
     def kafka_settings(self, bootstrap: str | None = None) -> KafkaSettings:
         """What a Kafka client needs; ``bootstrap`` wins over the file."""
         # Imported here: reading a stream file needs no Kafka client.
@@ -186,8 +192,11 @@ def load_stream(name_or_path: str) -> StreamFile:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"stream file {path}: expected readable YAML. Received: {exc}") from exc
-    return parse_stream(data, str(path))
+        reason = " ".join(str(exc).split())
+        raise ConfigError(f"stream file {path}: expected readable YAML. Received: {reason}") from exc
+    stream = parse_stream(data, str(path))
+    stream._given = name_or_path
+    return stream
 
 
 def parse_stream(data: Any, where: str = "stream") -> StreamFile:

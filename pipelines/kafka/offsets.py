@@ -13,7 +13,7 @@ from kafka import errors as kafka_errors
 from kafka.admin import OffsetSpec, OffsetTimestamp
 from kafka.structs import OffsetAndMetadata
 
-from ae_model.exceptions import ConfigError, ConnectError
+from ae_model.exceptions import ConfigError, ConnectError, SourceGoneError
 from pipelines.kafka.client import KafkaSettings, make_admin
 
 COORDINATOR_S = 8.0
@@ -69,14 +69,22 @@ def create_topics(
     return list(new)
 
 
-def check_topics(settings: KafkaSettings, names: Iterable[str], stream: str) -> dict[str, int]:
+def check_topics(
+    settings: KafkaSettings, names: Iterable[str], stream: str, rights: Mapping[str, str] | None = None
+) -> dict[str, int]:
     """Number of partitions of each topic.
+
+    Args:
+        settings: which cluster.
+        names: the first that is at fault is told.
+        stream: whose they are, for the command that makes them.
+        rights: what this user must be allowed, ``READ`` or ``WRITE``, by topic.
 
     Raises:
         AbsentTopicError: a topic is absent.
-        ConnectError: it may not be seen; no broker.
+        ConnectError: it may not be seen or not be used as it must; no broker.
     """
-    wanted = sorted(set(names))
+    wanted = list(dict.fromkeys(names))
     with make_admin(settings) as admin:
         described = {topic["name"]: topic for topic in admin.describe_topics(wanted)}
     for name in wanted:
@@ -87,6 +95,14 @@ def check_topics(settings: KafkaSettings, names: Iterable[str], stream: str) -> 
             raise AbsentTopicError(
                 f"topic {name} on {settings.bootstrap}: expected it to exist. Received: none. "
                 f"Run `latentstream topics create {stream}`."
+            )
+    for name, right in (rights or {}).items():
+        # Not every broker tells; one that does not will refuse the first request.
+        granted = described[name].get("authorized_operations")
+        if granted and right not in granted:
+            raise ConnectError(
+                f"topic {name}: expected the right to {right.lower()} it. "
+                f"Received: rights={', '.join(sorted(granted))}. Ask for an ACL of this user."
             )
     return {name: len(described[name]["partitions"]) for name in wanted}
 
@@ -164,6 +180,25 @@ def start_offsets(
     begin = begin_offsets(settings, topic, wanted)
     committed = group_offsets(settings, group, topic) if group else {}
     return {partition: committed.get(partition, begin[partition]) for partition in wanted}
+
+
+def check_start(settings: KafkaSettings, topic: str, start: Mapping[int, int]) -> None:
+    """Check that the offsets to start from are there.
+
+    Raises:
+        SourceGoneError: retention deleted what comes next, or the topic is not the one it was.
+        ConnectError: no broker.
+    """
+    begin, end = begin_offsets(settings, topic, start), end_offsets(settings, topic, start)
+    for partition, offset in start.items():
+        first, stop = begin[partition], end[partition]
+        if first <= offset <= stop:
+            continue
+        lost = f"{first - offset} offsets were deleted unread" if offset < first else "The topic was cut or made anew"
+        raise SourceGoneError(
+            f"input {topic}[{partition}]@{offset}: expected an offset from {first} to {stop}. "
+            f"Received: offset={offset}. {lost}; go on with `--start earliest`."
+        )
 
 
 def until_offsets(
