@@ -99,6 +99,21 @@ def test_receiver_decodes_the_codes_to_what_the_model_reconstructs(
     assert {(row.topic, row.model, row.version) for row in rows} == {(stream.input.topic, "small", 1)}
 
 
+def test_codes_of_a_partition_leave_in_the_order_of_their_records(
+    broker: str, models: Path, topic_name: Callable[..., str]
+) -> None:
+    stream = rig.make_stream(topic_name(), broker)
+    rig.send_values(broker, stream.input.topic, rig.good_values(9000))
+
+    run_stream(stream, rig.settings(broker, models))
+
+    rows = [read_codes(r.value, r.headers) for r in rig.read_records(broker, stream.outputs.codes or "")]
+    assert len(rows) > 3
+    for partition in range(3):
+        offsets = [int(offset) for row in rows if row.partition == partition for offset in row.offsets]
+        assert offsets == list(range(3000))
+
+
 def test_strange_frame_raises_an_alert_that_names_its_channel(
     broker: str, models: Path, topic_name: Callable[..., str]
 ) -> None:
