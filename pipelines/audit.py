@@ -7,13 +7,14 @@ Nothing here trusts the run's own counters: the ids are read back from the topic
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_model.exceptions import ConfigError
+from ae_model.exceptions import ConfigError, RecordError
 from pipelines.dead_letters import DeadLetter
 from pipelines.kafka import offsets
 from pipelines.kafka.client import KafkaSettings
@@ -22,6 +23,8 @@ from pipelines.records import OutputRecord, read_codes
 from pipelines.stream_file import StreamFile
 
 EXAMPLES = 10
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Audit:
         lost: the first ids, as ``partition@offset``, found in neither.
         lost_count: how many there are.
         both: ids found among codes and dead letters alike.
+        foreign: records in the output topics that are neither codes nor dead letters of ours.
     """
 
     records: int
@@ -45,6 +49,7 @@ class Audit:
     lost: list[str]
     lost_count: int
     both: int
+    foreign: int = 0
 
     @property
     def ok(self) -> bool:
@@ -68,9 +73,10 @@ def audit_stream(stream: StreamFile, kafka: KafkaSettings) -> Audit:
     topic = stream.input.topic
     partitions = range(offsets.check_topics(kafka, [topic], stream.given)[topic])
     begin, end = (ask(kafka, topic, partitions) for ask in (offsets.begin_offsets, offsets.end_offsets))
-    codes = _gather(_coded_ids(kafka, stream.outputs.codes, topic))
-    dead = _gather(_dead_ids(kafka, stream.outputs.dead_letters, topic))
-    return compare({p: np.arange(begin[p], end[p]) for p in partitions}, codes, dead)
+    codes, foreign_codes = _coded_ids(kafka, stream.outputs.codes, topic)
+    dead, foreign_letters = _dead_ids(kafka, stream.outputs.dead_letters, topic)
+    audit = compare({p: np.arange(begin[p], end[p]) for p in partitions}, _gather(codes), _gather(dead))
+    return replace(audit, foreign=foreign_codes + foreign_letters)
 
 
 Ids = dict[int, NDArray[np.int64]]
@@ -98,16 +104,34 @@ def _count(ids: Ids) -> int:
     return sum(len(offsets_) for offsets_ in ids.values())
 
 
-def _coded_ids(kafka: KafkaSettings, topic: str, source: str) -> list[tuple[int, NDArray[np.int64]]]:
-    rows = [read_codes(r.value, r.headers, key=r.key, timestamp_ms=r.timestamp) for r in read_all(kafka, topic)]
-    return [(row.partition, row.offsets) for row in rows if row.topic == source]
+Pairs = list[tuple[int, NDArray[np.int64]]]
 
 
-def _dead_ids(kafka: KafkaSettings, topic: str, source: str) -> list[tuple[int, NDArray[np.int64]]]:
-    letters = [DeadLetter.from_record(OutputRecord(r.key, r.value, list(r.headers))) for r in read_all(kafka, topic)]
-    return [(letter.partition, np.array([letter.offset])) for letter in letters if letter.topic == source]
+def _coded_ids(kafka: KafkaSettings, topic: str, source: str) -> tuple[Pairs, int]:
+    rows, foreign = _parse_all(
+        kafka, topic, lambda r: read_codes(r.value, r.headers, key=r.key, timestamp_ms=r.timestamp)
+    )
+    return [(row.partition, row.offsets) for row in rows if row.topic == source], foreign
 
 
-def _gather(pairs: list[tuple[int, NDArray[np.int64]]]) -> Ids:
+def _dead_ids(kafka: KafkaSettings, topic: str, source: str) -> tuple[Pairs, int]:
+    letters, foreign = _parse_all(
+        kafka, topic, lambda r: DeadLetter.from_record(OutputRecord(r.key, r.value, list(r.headers)))
+    )
+    return [(letter.partition, np.array([letter.offset])) for letter in letters if letter.topic == source], foreign
+
+
+def _parse_all(kafka: KafkaSettings, topic: str, parse: Callable[[Any], _T]) -> tuple[list[_T], int]:
+    """Every record of a topic that is ours, and how many are not."""
+    parsed, foreign = [], 0
+    for record in read_all(kafka, topic):
+        try:
+            parsed.append(parse(record))
+        except RecordError:
+            foreign += 1
+    return parsed, foreign
+
+
+def _gather(pairs: Pairs) -> Ids:
     partitions = {partition for partition, _ in pairs}
     return {p: np.concatenate([offsets_ for partition, offsets_ in pairs if partition == p]) for p in partitions}

@@ -125,13 +125,16 @@ def command(*words: str, label: str = "") -> Any:
 
 
 def brief(facts: Any) -> str:
-    """The plain figures of a result on one line."""
+    """The figures of a result on one line, those of a part in brackets."""
     if not isinstance(facts, dict):
         return f"{len(facts)} rows"
-    plain = {name: fact for name, fact in facts.items() if isinstance(fact, (int, float, str))}
-    return ", ".join(
-        f"{name} {fact:g}" if isinstance(fact, float) else f"{name} {fact}" for name, fact in plain.items()
-    )
+    parts = []
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            parts.append(f"{name} ({brief(fact)})")
+        elif isinstance(fact, (int, float, str)):
+            parts.append(f"{name} {fact:g}" if isinstance(fact, float) else f"{name} {fact}")
+    return ", ".join(parts)
 
 
 if __name__ == "__main__":
