@@ -15,7 +15,7 @@ from contextlib import nullcontext
 
 from pipelines.commands.arguments import build_parser
 from pipelines.commands.failures import find_cause, one_line
-from pipelines.commands.quiet import set_loudness, silenced
+from pipelines.quiet import set_loudness, silenced
 
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130

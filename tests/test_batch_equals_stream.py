@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ae_model.model import Detector
-from pipelines.backfill import read_frames
+from pipelines.file_frames import read_frames
 from pipelines.formats import make_decoder
 from pipelines.frame_batch import InferredBatch, RawBatch
 from pipelines.inference import infer_surely

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipelines.commands.quiet import set_loudness, silenced
+from pipelines.quiet import set_loudness, silenced
 
 OUT = Path("demo-out")
 COMMAND = Path(sys.executable).with_name("latentstream")

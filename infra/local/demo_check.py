@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ae_model import artifact
 from ae_model.config import FrameContract
 from ae_model.model import Detector
-from pipelines.backfill import read_frames
+from pipelines.file_frames import read_frames
 from pipelines.parquet_files import read_table
 from pipelines.stream_file import load_stream
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import platform
-import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,8 +13,9 @@ from typing import Any
 from ae_model.exceptions import LatentstreamError
 from pipelines.commands.addresses import local_kafka
 from pipelines.commands.output import show
-from pipelines.commands.quiet import silenced
 from pipelines.kafka.client import check_client
+from pipelines.prism import INSTALL, find_prism
+from pipelines.quiet import silenced
 
 EXIT_UNFIT = 2
 LIBRARIES = ("apache-beam", "tensorflow", "tfx-bsl", "kafka-python", "pyarrow", "numpy", "crc32c")
@@ -63,9 +63,9 @@ def _broker() -> str:
 
 
 def _prism() -> str:
-    found = shutil.which("prism")
+    found = find_prism()
     if found is None:
-        raise ImportError("none on the PATH; only --runner=PrismRunner needs it")
+        raise ImportError(f"none found; only --runner=PrismRunner needs it: {INSTALL}")
     return found
 
 

@@ -23,8 +23,14 @@ def set_loudness(verbose: bool) -> None:
         os.environ.setdefault(name, value)
     for name in ECHOES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(is_no_echo)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def is_no_echo(record: logging.LogRecord) -> bool:
+    """Whether a record of the root logger is not what a job server said of a job's end, which the error says too."""
+    return record.module != "portable_runner"
 
 
 @contextmanager
