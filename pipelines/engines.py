@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ae_model.exceptions import ConfigError
+from pipelines.prism import INSTALL, find_prism
 
 BOUNDED_ENGINES = ("FnApiRunner",)
 ENGINES = ("FnApiRunner", "PrismRunner", "FlinkRunner", "PortableRunner", "DataflowRunner")
@@ -64,7 +62,7 @@ def choose_engine(runner: str, beam_args: list[str], *, bounded: bool) -> Engine
             f"--until: expected latest, a time or offsets with --runner={name}, which runs bounded jobs only. "
             "Received: no --until. Add --until latest, or run on --runner=PrismRunner."
         )
-    return Engine(name, _prism_flags(beam_args) if name == "PrismRunner" else ())
+    return Engine(name, _prism_flags(beam_args, bounded=bounded) if name == "PrismRunner" else ())
 
 
 def _full_name(runner: str) -> str:
@@ -73,16 +71,15 @@ def _full_name(runner: str) -> str:
     return known.get(low) or known.get(low + "runner") or runner
 
 
-def _prism_flags(beam_args: list[str]) -> tuple[str, ...]:
-    """Point Beam at the Prism binary on this machine, so that it downloads nothing."""
-    # One temporary folder per run keeps Beam from reusing a job server of another version.
-    flags = ("--environment_type=LOOPBACK", "--streaming", f"--temp_location={tempfile.gettempdir()}")
-    if any(arg.startswith("--prism_location") for arg in beam_args):
+def _prism_flags(beam_args: list[str], *, bounded: bool) -> tuple[str, ...]:
+    """Workers in this process, so that its meters count; the program on this machine, so that none is downloaded."""
+    flags = ("--environment_type=LOOPBACK", *(() if bounded else ("--streaming",)))
+    if any(arg.startswith(("--prism_location", "--job_endpoint")) for arg in beam_args):
         return flags
-    found = os.environ.get("PRISM_LOCATION") or shutil.which("prism")
-    if not found:
+    found = find_prism()
+    if found is None:
         raise ConfigError(
-            "--runner=PrismRunner: expected its binary on the PATH or in --prism_location. Received: none. "
-            "Run: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
+            "--runner=PrismRunner: expected its program on the PATH, in ~/go/bin or in --prism_location. Received: "
+            f"none. Run: {INSTALL}"
         )
     return (*flags, f"--prism_location={found}")

@@ -30,6 +30,7 @@ from pipelines.kafka.source import ReadFrames, clear_drain, close_sources, is_dr
 from pipelines.meters import METERS
 from pipelines.options import RunSettings
 from pipelines.parquet import WriteParquet
+from pipelines.prism import serving
 from pipelines.stream_file import StreamFile
 
 
@@ -89,7 +90,7 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     METERS.reset()
     clear_drain()
     start = time.monotonic()
-    with drain_on_signals(), _shown(stream.name, settings):
+    with serving(options), drain_on_signals(), _shown(stream.name, settings):
         _run_pipeline(source, graph, make_sinks(stream, graph, kafka, settings), options)
     return summarise(stream.name, graph, time.monotonic() - start, drained=is_draining())
 

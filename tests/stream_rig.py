@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import small_models
 import yaml
+from kafka import TopicPartition
 from numpy.typing import NDArray
 
-from pipelines.kafka.client import KafkaSettings, make_producer
+from pipelines.kafka.client import KafkaSettings, make_consumer, make_producer
 from pipelines.kafka.offsets import create_topics
 from pipelines.kafka.read_all import read_all
 from pipelines.options import RunSettings
 from pipelines.stream_file import StreamFile, parse_stream
 
 FRAME_BYTES = 4 * 3 * 4
+# Records per second of a stream that is sent while a job runs, and how long its codes may stall.
+RATE = 12_000
+STALL_S = 60
 
 
 def describe(topic: str, **changes: Any) -> dict[str, Any]:
@@ -94,3 +102,49 @@ def read_records(broker: str, topic: str) -> list[Any]:
 def read_alerts(broker: str, topic: str) -> list[dict[str, Any]]:
     """All alerts of a topic."""
     return [json.loads(record.value) for record in read_records(broker, topic)]
+
+
+@contextmanager
+def sending(broker: str, topic: str, count: int) -> Iterator[None]:
+    """Send records at a steady rate in the background, one in a hundred of them bad."""
+
+    def send() -> None:
+        good = good_values(500)
+        producer = make_producer(KafkaSettings(broker), batch_size=1 << 16, linger_ms=10)
+        start = time.monotonic()
+        for index in range(count):
+            value = b"bad" if index % 100 == 7 else good[index % 500]
+            producer.send(topic, value, key=b"k", partition=index % 3)
+            if index % 500 == 0:
+                time.sleep(max(0.0, start + index / RATE - time.monotonic()))
+        producer.flush()
+        producer.close()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+class Reader:
+    """Counts the frames on the codes topic while the job runs, as a consumer downstream would."""
+
+    def __init__(self, broker: str, topic: str) -> None:
+        self._consumer = make_consumer(KafkaSettings(broker))
+        self._consumer.assign([TopicPartition(topic, partition) for partition in range(3)])
+        self._consumer.seek_to_beginning()
+        self.frames = 0
+
+    def wait_for(self, frames: int) -> None:
+        """Read until so many frames have come."""
+        patience = time.monotonic() + STALL_S
+        while self.frames < frames:
+            for records in self._consumer.poll(timeout_ms=200).values():
+                self.frames += sum(int(dict(record.headers)["ls-frames"]) for record in records)
+            assert time.monotonic() < patience, f"codes stalled at {self.frames} of {frames} frames"
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from apache_beam.options.pipeline_options import PortableOptions
 
 from ae_model.exceptions import ConfigError
-from pipelines.engines import Engine, choose_engine
+from pipelines.engines import Engine, choose_engine, make_options
+from pipelines.prism import find_prism, serving
 
 
 def test_bounded_run_takes_fn_api_runner_by_short_or_full_name() -> None:
@@ -29,9 +33,23 @@ def test_unknown_runner_is_refused_with_the_known_ones() -> None:
         choose_engine("Spork", [], bounded=True)
 
 
-def test_prism_without_its_binary_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without Prism; its home folder."""
+    for name in ("PRISM_LOCATION", "GOBIN", "GOPATH"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.delenv("PRISM_LOCATION", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def make_program(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o755)
+    return str(path)
+
+
+def test_prism_without_its_program_says_how_to_get_it(bare: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"go install .*cmd/prism"):
         choose_engine("prism", [], bounded=False)
@@ -43,7 +61,50 @@ def test_prism_given_by_flag_keeps_the_flag_of_the_user() -> None:
     assert [flag for flag in engine.flags if "prism_location" in flag] == []
 
 
-def test_prism_found_beside_other_programs_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRISM_LOCATION", "/opt/prism")
+def test_prism_is_found_where_it_is_named_then_on_the_path_then_where_go_installs(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [find_prism()]
 
+    expected = [make_program(bare / "go" / "bin" / "prism")]
+    found.append(find_prism())
+    expected.append(make_program(bare / "gobin" / "prism"))
+    monkeypatch.setenv("GOBIN", str(bare / "gobin"))
+    found.append(find_prism())
+    expected.append(make_program(bare / "path" / "prism"))
+    monkeypatch.setenv("PATH", str(bare / "path"))
+    found.append(find_prism())
+    monkeypatch.setenv("PRISM_LOCATION", "/opt/prism")
+    found.append(find_prism())
+
+    assert found == [None, *expected, "/opt/prism"]
     assert "--prism_location=/opt/prism" in choose_engine("PrismRunner", [], bounded=True).flags
+
+
+def test_prism_is_told_to_stream_where_the_input_has_no_end() -> None:
+    flags = ["--prism_location=/opt/prism"]
+
+    assert choose_engine("prism", flags, bounded=True).flags == ("--environment_type=LOOPBACK",)
+    assert choose_engine("prism", flags, bounded=False).flags == ("--environment_type=LOOPBACK", "--streaming")
+
+
+@pytest.mark.parametrize("program", ["absent", "folder", "text"])
+def test_program_that_is_not_prism_is_refused(program: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text").write_text("not a program")
+    options = make_options([f"--prism_location={tmp_path / program}"], "PrismRunner")
+
+    with (
+        pytest.raises(ConfigError, match=rf"expected Beam's Prism.* Received: {tmp_path / program} \(\S+"),
+        serving(options),
+    ):
+        pass
+
+
+def test_server_of_the_user_is_used_and_none_is_started() -> None:
+    options = make_options(["--prism_location=/nonexistent", "--job_endpoint=localhost:1"], "PrismRunner")
+
+    with serving(options):
+        endpoint = options.view_as(PortableOptions).job_endpoint
+
+    assert endpoint == "localhost:1"

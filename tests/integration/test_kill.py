@@ -6,24 +6,18 @@ import json
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import small_models
 import stream_rig as rig
-from kafka import TopicPartition
 
 from pipelines.audit import Audit, audit_stream
-from pipelines.kafka.client import KafkaSettings, make_consumer, make_producer
+from pipelines.kafka.client import KafkaSettings
 from pipelines.parquet_files import read_table, verify_folder
 from pipelines.stream_file import load_stream
-
-RATE = 12_000
-STALL_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -31,48 +25,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     small_models.publish(folder)
     return folder
-
-
-@contextmanager
-def sending(broker: str, topic: str, count: int) -> Iterator[None]:
-    """Send records at a steady rate in the background, one in a hundred of them bad."""
-
-    def send() -> None:
-        good = rig.good_values(500)
-        producer = make_producer(KafkaSettings(broker), batch_size=1 << 16, linger_ms=10)
-        start = time.monotonic()
-        for index in range(count):
-            value = b"bad" if index % 100 == 7 else good[index % 500]
-            producer.send(topic, value, key=b"k", partition=index % 3)
-            if index % 500 == 0:
-                time.sleep(max(0.0, start + index / RATE - time.monotonic()))
-        producer.flush()
-        producer.close()
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
-class Reader:
-    """Counts the frames on the codes topic while the job runs, as a consumer downstream would."""
-
-    def __init__(self, broker: str, topic: str) -> None:
-        self._consumer = make_consumer(KafkaSettings(broker))
-        self._consumer.assign([TopicPartition(topic, partition) for partition in range(3)])
-        self._consumer.seek_to_beginning()
-        self.frames = 0
-
-    def wait_for(self, frames: int) -> None:
-        """Read until so many frames have come."""
-        patience = time.monotonic() + STALL_S
-        while self.frames < frames:
-            for records in self._consumer.poll(timeout_ms=200).values():
-                self.frames += sum(int(dict(record.headers)["ls-frames"]) for record in records)
-            assert time.monotonic() < patience, f"codes stalled at {self.frames} of {frames} frames"
 
 
 def start_job(stream: Path, models: Path, parquet: Path, count: int) -> subprocess.Popen[bytes]:
@@ -99,9 +51,9 @@ def test_three_kills_lose_nothing_and_repeat_no_id(
 ) -> None:
     topic, count = topic_name(), 240_000
     stream = rig.write_stream(tmp_path, topic, broker, outputs={"denoised": None})
-    reader = Reader(broker, load_stream(str(stream)).outputs.codes or "")
+    codes = load_stream(str(stream)).outputs.codes or ""
 
-    with sending(broker, topic, count):
+    with closing(rig.Reader(broker, codes)) as reader, rig.sending(broker, topic, count):
         for share in (0.2, 0.45, 0.7):
             job = start_job(stream, models, tmp_path / "parquet", count)
             reader.wait_for(int(share * count))
@@ -114,7 +66,7 @@ def test_three_kills_lose_nothing_and_repeat_no_id(
     with capsys.disabled():
         print(f"\n  3 kills: {audit.records} records, 0 lost, {audit.replayed} replayed under the same id")
     # At most what is read in one commit interval and the call after it, three times.
-    assert audit.replayed < 3 * RATE * 10
+    assert audit.replayed < 3 * rig.RATE * 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -123,9 +75,9 @@ def test_signal_drains_and_the_next_run_goes_on_without_replaying(
 ) -> None:
     topic, count = topic_name(), 90_000
     stream = rig.write_stream(tmp_path, topic, broker, outputs={"denoised": None, "alerts": None})
-    reader = Reader(broker, load_stream(str(stream)).outputs.codes or "")
+    codes = load_stream(str(stream)).outputs.codes or ""
 
-    with sending(broker, topic, count):
+    with closing(rig.Reader(broker, codes)) as reader, rig.sending(broker, topic, count):
         first = start_job(stream, models, tmp_path / "parquet", count)
         reader.wait_for(count // 5)
         first.send_signal(number)
