@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator, with_config
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ae_model.config import FrameContract, NetworkConfig, ThresholdConfig, hint
 from ae_model.exceptions import ConfigError
@@ -22,9 +22,6 @@ from pipelines.stream_errors import explain
 
 if TYPE_CHECKING:
     from pipelines.kafka.client import KafkaSettings
-
-# A plain dataclass would let unknown keys pass.
-with_config(ConfigDict(extra="forbid"))(KafkaSecurity)
 
 READY_STREAMS = Path(__file__).parent / "streams"
 

@@ -10,7 +10,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ae_model.exceptions import ConfigError
 
@@ -45,6 +45,8 @@ class KafkaSecurity:
     certfile: str | None = None
     keyfile: str | None = None
     keyfile_password: str | None = None
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         """Refuse spelled-out secrets and settings that would be ignored."""
