@@ -14,6 +14,7 @@ from kafka.errors import KafkaConnectionError
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaTCPTransport
 from kafka.protocol.consumer import IsolationLevel
+from kafka.protocol.frame import KafkaBytes
 from kafka.protocol.parser import KafkaProtocol
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatchBuilder
@@ -22,6 +23,7 @@ from kafka.structs import TopicPartition
 
 from pipelines.kafka.hooks import (
     RawPartitionRecords,
+    ResponseBytes,
     data_before_error,
     has_raw_fetch,
     read_large,
@@ -157,8 +159,28 @@ def test_old_format_is_read_record_by_record() -> None:
     assert [item.columns.timestamps.tolist() for item in (first, second)] == [[1000], [1001]]
 
 
-def transport(sock: socket.socket, size: int = 1 << 20) -> types.SimpleNamespace:
-    return types.SimpleNamespace(_sock=sock, _read_buffer=memoryview(bytearray(size)))
+def transport(sock: socket.socket, size: int = 1 << 20, parser: KafkaProtocol | None = None) -> types.SimpleNamespace:
+    protocol = types.SimpleNamespace(parser=parser)
+    return types.SimpleNamespace(_sock=sock, _read_buffer=memoryview(bytearray(size)), _protocol=protocol)
+
+
+def echoing_protocol() -> KafkaProtocol:
+    """A protocol whose responses are their own type and bytes."""
+    protocol = KafkaProtocol()
+    protocol._process_response = lambda body: (type(body), bytes(body.read(2)), bytes(body.read()))
+    return protocol
+
+
+def receive(sock: socket.socket, sent: socket.socket, data: bytes, piece: int) -> list[tuple[type, bytes, bytes]]:
+    """The responses in ``data``, which is sent a piece at a time."""
+    protocol = echoing_protocol()
+    reader = transport(sock, size=4096, parser=protocol)
+    responses = []
+    for start in range(0, len(data), piece):
+        sent.sendall(data[start : start + piece])
+        while len(got := read_large(reader)[0]):
+            responses += protocol.receive_bytes(got)
+    return responses
 
 
 def test_large_read_takes_all_that_is_there() -> None:
@@ -200,6 +222,38 @@ def test_what_came_before_a_hang_up_is_read_first() -> None:
     assert first == (b"why", None)
     assert bytes(nothing) == b""
     assert isinstance(error, KafkaConnectionError)
+
+
+@pytest.mark.parametrize("piece", [1_000, 7_000, 65_536, 100_000])
+def test_large_response_is_received_in_place_and_small_ones_around_it_are_whole(piece: int) -> None:
+    bodies = [b"small", bytes(range(256)) * 900, b"next", b"x" * 70_000]
+    data = b"".join(struct.pack(">i", len(body)) + body for body in bodies)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    with ours, theirs:
+        found = receive(ours, theirs, data, piece)
+
+    assert [(start + rest) for _, start, rest in found] == bodies
+    assert [kind for kind, _, _ in found] == [KafkaBytes, ResponseBytes, KafkaBytes, ResponseBytes]
+
+
+def test_hang_up_within_a_large_response_is_told() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    protocol = echoing_protocol()
+    reader = transport(ours, size=64, parser=protocol)
+    theirs.sendall(struct.pack(">i", 1 << 20) + bytes(50_000))
+    theirs.close()
+
+    with ours:
+        protocol.receive_bytes(read_large(reader)[0])
+        held_back = read_large(reader)
+        told = read_large(reader)
+
+    assert (bytes(held_back[0]), held_back[1]) == (b"", None)
+    assert protocol._rbuffer.tell() == 50_000
+    assert isinstance(told[1], KafkaConnectionError)
 
 
 def test_error_waits_until_the_data_before_it_is_read() -> None:

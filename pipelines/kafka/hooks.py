@@ -2,6 +2,7 @@
 
     RawPartitionRecords   a fetch gives whole record batches, not an object per record
     with_better_reads     a socket is read by the megabyte, not by 4096 bytes, and to its end
+    ResponseBytes         a large response is received and decoded in place, not copied four times
     close_producer        a producer that hangs is ended
     StrictBootstrap       wrong credentials end the start at once, and the last error is known
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import socket
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +26,7 @@ from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.transport import KafkaTCPTransport
 from kafka.protocol.consumer import IsolationLevel
+from kafka.protocol.frame import KafkaBytes
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from kafka.record.legacy_records import LegacyRecordBatch
@@ -40,7 +43,9 @@ from pipelines.kafka.raw_batches import (
     split_record_set,
 )
 
-RECEIVE_BYTES = 1 << 20
+RECEIVE_BYTES = 64 << 10
+# Less of a response than this goes the ordinary way, through the protocol's own buffer.
+_LARGE_BODY_BYTES = 64 << 10
 _MAX_BATCH_RECORDS = 1 << 24
 Received = tuple[bytes, KafkaError | None]
 log = logging.getLogger(__name__)
@@ -133,7 +138,7 @@ def _small_batch(base_offset: int) -> bytes:
 
 
 def with_better_reads(build: Any) -> Any:
-    """``build`` of a transport, with reads that take a megabyte and keep what came before an end."""
+    """``build`` of a transport, with reads that take all there is and keep what came before an end."""
 
     async def build_transport(*args: Any, **kwargs: Any) -> Any:
         transport = await build(*args, **kwargs)
@@ -147,26 +152,59 @@ def with_better_reads(build: Any) -> Any:
     return build_transport
 
 
-def read_large(transport: Any) -> tuple[memoryview, KafkaError | None]:
-    """What the socket holds, up to RECEIVE_BYTES, in a buffer that the next call overwrites.
+class ResponseBytes(KafkaBytes):  # type: ignore[misc]
+    """A response that is decoded where it was received; the base class copies the rest of it twice."""
 
-    The protocol copies what it is given before it reads on. An end of the
-    connection is told when nothing is left before it.
+    def read(self, nbytes: int | None = None) -> bytes | memoryview:
+        """The next bytes; all that is left is a view."""
+        if nbytes is not None:
+            return super().read(nbytes)  # type: ignore[no-any-return]
+        rest = memoryview(self)[self.tell() :]
+        self.seek(len(self))
+        return rest
+
+
+def read_large(transport: Any) -> tuple[memoryview, KafkaError | None]:
+    """What the socket holds, in a buffer that the next call overwrites.
+
+    The protocol copies what it is given before it reads on. Of a large response it
+    is given the head and the last byte: all between is received where it will lie.
+    An end of the connection is told when nothing is left before it.
     """
-    buffer, size, error = transport._read_buffer, 0, None
-    while size < len(buffer):
+    body, direct = _large_body(transport), 0
+    if body is not None:
+        room = memoryview(body)[body.tell() : -1]
+        direct, error = _receive(transport._sock, room)
+        body.seek(body.tell() + direct)
+        if direct < len(room):
+            return memoryview(b""), None if direct else error
+    size, error = _receive(transport._sock, transport._read_buffer)
+    return transport._read_buffer[:size], None if size or direct else error
+
+
+def _large_body(transport: Any) -> ResponseBytes | None:
+    """The response that is being received, if much of it is still to come."""
+    body = getattr(getattr(transport._protocol, "parser", None), "_rbuffer", None)
+    if not isinstance(body, KafkaBytes) or len(body) - body.tell() < _LARGE_BODY_BYTES:
+        return None
+    body.__class__ = ResponseBytes
+    return body  # type: ignore[no-any-return]
+
+
+def _receive(sock: socket.socket, room: memoryview) -> tuple[int, KafkaError | None]:
+    """Fill ``room`` with what is there without waiting; how much, and what ended it early."""
+    size = 0
+    while size < len(room):
         try:
-            received = transport._sock.recv_into(buffer[size:])
+            received = sock.recv_into(room[size:])
         except (BlockingIOError, InterruptedError):
             break
         except OSError as exc:
-            error = KafkaConnectionError(exc)
-            break
+            return size, KafkaConnectionError(exc)
         if not received:
-            error = KafkaConnectionError("socket disconnected")
-            break
+            return size, KafkaConnectionError("socket disconnected")
         size += received
-    return buffer[:size], None if size else error
+    return size, None
 
 
 def data_before_error(receive: Callable[[], Received]) -> Callable[[], Received]:
