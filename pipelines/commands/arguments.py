@@ -134,7 +134,7 @@ def _add_models(verbs: _Verbs) -> None:
         if name != "list":
             parser.add_argument("name", metavar="NAME", help="the stream's name")
         if name == "promote":
-            parser.add_argument("version", type=int, metavar="VERSION")
+            parser.add_argument("version", type=int, metavar="VERSION", help="its number")
         elif name in ("show", "verify"):
             parser.add_argument("version", type=int, nargs="?", metavar="VERSION", help="default: the promoted one")
 
