@@ -59,7 +59,7 @@ def test_worker_package_holds_all_code_and_what_it_reads(packed: set[str]) -> No
 
 def test_worker_package_leaves_tests_and_data_at_home(packed: set[str]) -> None:
     strangers = {name.partition("/")[0] for name in packed} - {
-        *("", ".", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py"),
+        *("", ".", "LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "setup.py"),
         *("ae_model", "infra", "latentstream.egg-info", "pipelines"),
     }
 
