@@ -16,8 +16,10 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 
 from pipelines.kafka.columns import from_values, to_binary_array, to_raw_batch
 from pipelines.kafka.inflate import GZIP, LZ4, SNAPPY, ZSTD, BombError, inflate
-from pipelines.kafka.parse import BatchHead, CorruptError, parse_records
+from pipelines.kafka.parse import parse_batches, parse_records
 from pipelines.kafka.raw_batches import RawRecordBatch, from_client_records, is_current_format, split_record_set
+from pipelines.kafka.runs import BatchHead
+from pipelines.kafka.varints import CorruptError
 
 Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 CODECS = (0, GZIP, LZ4, ZSTD)
@@ -94,6 +96,56 @@ def test_frames_of_one_size_read_as_kafka_python_reads_them(
     data = build(batch, codec, 5, [row * gap for row in range(count)])
 
     assert parsed_rows(data) == expected_rows(data)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.lists(st.sampled_from([0, 40, 40, 40, 200]), min_size=1, max_size=6),
+    counts=st.lists(st.integers(1, 80), min_size=6, max_size=6),
+    key=st.sampled_from([None, b"", b"pump-7"]),
+    steps=st.lists(st.integers(-3, 900), min_size=80, max_size=80),
+    late=st.sampled_from([0, 0, 100]),
+)
+def test_batches_read_together_are_as_kafka_python_reads_each(
+    sizes: list[int], counts: list[int], key: bytes | None, steps: list[int], late: int
+) -> None:
+    batches = []
+    for place, (size, count) in enumerate(zip(sizes, counts, strict=False)):
+        # A record out of order makes its delta wider or narrower than those around it.
+        times = [1000 + sum(steps[:row]) - (late * 100 if row % 7 == 6 else 0) for row in range(count)]
+        batches.append(build([(time, key, bytes([place]) * size, []) for time in times], base_offset=100 * place))
+
+    lots = parse_batches([RawRecordBatch.read(memoryview(data)).unpack(MIB) for data in batches])
+
+    assert [row for lot in lots for row in rows(lot)] == [row for data in batches for row in expected_rows(data)]
+
+
+def test_regular_batches_become_one_lot() -> None:
+    batches = [build([(row * 3, None, b"abcd", []) for row in range(count)]) for count in (1, 100, 3)]
+
+    (lot,) = parse_batches([RawRecordBatch.read(memoryview(data)).unpack(MIB) for data in batches])
+
+    assert rows(lot) == [(row, row * 3, None, b"abcd", []) for count in (1, 100, 3) for row in range(count)]
+
+
+def test_corrupt_batch_costs_the_others_nothing() -> None:
+    good = build([(0, None, b"a", []), (1, None, b"b", [])])
+    headed = build([(5, None, b"c", [("h", b"x")])], base_offset=2)
+    plain = from_client_records(DefaultRecordBatch(build([(9, None, b"d", [])], base_offset=3))).columns
+    unpacked = [RawRecordBatch.read(memoryview(data)).unpack(MIB) for data in (good, headed)]
+
+    lots = parse_batches([unpacked[0], (memoryview(b"\xff" * 70), BatchHead(2, 2, 0)), unpacked[1], plain])
+
+    assert isinstance(lots[1], CorruptError)
+    assert [rows(lot) for lot in lots if not isinstance(lot, CorruptError)] == [
+        [(0, 0, None, b"a", []), (1, 1, None, b"b", [])],
+        [(2, 5, None, b"c", [("h", b"x")])],
+        [(3, 9, None, b"d", [])],
+    ]
+
+
+def test_no_batches_have_no_lots() -> None:
+    assert parse_batches([]) == []
 
 
 def test_long_run_crosses_every_width_of_the_deltas() -> None:

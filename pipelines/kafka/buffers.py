@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pipelines.frame_batch import RawBatch
 from pipelines.kafka.columns import Columns, join_columns, to_raw_batch
 from pipelines.kafka.inflate import BombError
-from pipelines.kafka.parse import CorruptError
+from pipelines.kafka.parse import Body, parse_batches
 from pipelines.kafka.raw_batches import Damaged, FetchItem, Gap, ParsedRecords, RawRecordBatch
 from pipelines.kafka.refused import RefusalCode, RefusedRecords
+from pipelines.kafka.varints import CorruptError
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class PartitionBuffer:
 
     def _cut(self) -> None:
         """Turn the first items into chunks: a raw batch as full as the caps allow, or several."""
-        parts: list[Columns] = []
+        opened: list[tuple[FetchItem, Body | Columns]] = []
         refused: list[RefusedRecords] = []
         records = size = 0
         last = self.next - 1
@@ -141,15 +142,24 @@ class PartitionBuffer:
             item = self.items.popleft()
             self.nbytes -= item.nbytes
             last = item.last_offset
-            columns = self._open(item, refused)
-            if columns is not None and len(columns):
-                parts.append(columns)
-                records, size = records + len(columns), size + columns.nbytes
+            body = self._open(item, refused)
+            if body is not None:
+                opened.append((item, body))
+                records, size = records + _count(item), size + _size(body)
+        parts = self._parse(opened, refused)
         batch = self._admit(self._assemble(parts), refused) if parts else None
         refused.sort(key=lambda range_: range_.first_offset)
         for chunk in self._slices(Chunk(self.next, last, batch, tuple(refused))):
             self.chunks.append(chunk)
             self.nbytes += chunk.nbytes
+
+    def _parse(self, opened: list[tuple[FetchItem, Body | Columns]], refused: list[RefusedRecords]) -> list[Columns]:
+        """The records of ``opened``, which may be one lot for all of them; what is damaged is refused."""
+        lots = parse_batches([body for _, body in opened])
+        for (item, _), lot in zip(opened, lots, strict=False):
+            if isinstance(lot, CorruptError):
+                refused.append(self._refuse_item(item, "record.corrupt", f"whole records. Received: {lot}"))
+        return [lot for lot in lots if isinstance(lot, Columns) and len(lot)]
 
     def _assemble(self, parts: list[Columns]) -> RawBatch:
         """One raw batch; a fetch begins with whole record batches, so what lies before ``next`` is cut off."""
@@ -158,28 +168,31 @@ class PartitionBuffer:
         return batch.slice(skip, len(batch)) if skip else batch
 
     def _has_room(self, records: int, size: int, item: FetchItem) -> bool:
-        count = item.count if isinstance(item, (RawRecordBatch, ParsedRecords)) else 0
-        return records + count <= self.caps.max_frames and size + item.nbytes <= self.caps.batch_bytes
+        return records + _count(item) <= self.caps.max_frames and size + item.nbytes <= self.caps.batch_bytes
 
-    def _open(self, item: FetchItem, refused: list[RefusedRecords]) -> Columns | None:
+    def _open(self, item: FetchItem, refused: list[RefusedRecords]) -> Body | Columns | None:
         """The records of ``item``, or None when it has none to give."""
         if isinstance(item, Gap):
             return None
+        if isinstance(item, ParsedRecords):
+            return item.columns
         if isinstance(item, Damaged):
             refused.append(
                 self._refuse(item.first_offset, item.last_offset, item.timestamp, "record.corrupt", "checksum")
             )
             return None
         try:
-            return item.parse(self.caps.max_inflated_bytes)
+            return item.unpack(self.caps.max_inflated_bytes)
         except BombError as exc:
-            code: RefusalCode = "record.bomb"
             reason = f"at most {self.caps.max_inflated_bytes} bytes inflated. Received: {exc}"
-        except (CorruptError, ValueError) as exc:
-            code, reason = "record.corrupt", f"whole records. Received: {exc}"
-        assert isinstance(item, RawRecordBatch)
-        refused.append(self._refuse(item.base_offset, item.last_offset, item.max_timestamp, code, reason))
+            refused.append(self._refuse_item(item, "record.bomb", reason))
+        except ValueError as exc:
+            refused.append(self._refuse_item(item, "record.corrupt", f"whole records. Received: {exc}"))
         return None
+
+    def _refuse_item(self, item: FetchItem, code: RefusalCode, reason: str) -> RefusedRecords:
+        assert isinstance(item, RawRecordBatch)
+        return self._refuse(item.base_offset, item.last_offset, item.max_timestamp, code, reason)
 
     def _admit(self, batch: RawBatch, refused: list[RefusedRecords]) -> RawBatch | None:
         """``batch`` without the records that are too large."""
@@ -211,6 +224,14 @@ class PartitionBuffer:
             inside = tuple(range_ for range_ in chunk.refused if first <= range_.first_offset <= last)
             yield Chunk(first, last, batch.slice(start, stop), inside)
             first = last + 1
+
+
+def _count(item: FetchItem) -> int:
+    return item.count if isinstance(item, (RawRecordBatch, ParsedRecords)) else 0
+
+
+def _size(body: Body | Columns) -> int:
+    return body.nbytes if isinstance(body, Columns) else len(body[0])
 
 
 def _lengths(batch: RawBatch) -> NDArray[np.int64]:

@@ -20,7 +20,8 @@ import numpy as np
 from pipelines.frame_batch import Headers
 from pipelines.kafka.columns import Columns, from_values
 from pipelines.kafka.inflate import inflate
-from pipelines.kafka.parse import BatchHead, parse_records
+from pipelines.kafka.parse import Body, parse_records
+from pipelines.kafka.runs import BatchHead
 
 # base offset, length, leader epoch, magic, crc, attributes, last offset delta, first and max
 # timestamp, producer id, producer epoch, base sequence, records
@@ -80,6 +81,17 @@ class RawRecordBatch:
         """Whether it belongs to a transaction."""
         return bool(self.attributes & _TRANSACTIONAL)
 
+    def unpack(self, max_inflated_bytes: int) -> Body:
+        """Its records, not yet parsed.
+
+        Raises:
+            BombError: they inflate beyond ``max_inflated_bytes``.
+            ValueError: they are damaged.
+        """
+        body = inflate(self.attributes & _CODEC, self.data[_HEAD.size :], max_inflated_bytes)
+        stamp = self.max_timestamp if self.attributes & _APPEND_TIME else None
+        return body, BatchHead(self.base_offset, self.count, self.first_timestamp, stamp)
+
     def parse(self, max_inflated_bytes: int) -> Columns:
         """Its records.
 
@@ -87,9 +99,7 @@ class RawRecordBatch:
             BombError: they inflate beyond ``max_inflated_bytes``.
             CorruptError, ValueError: they are damaged.
         """
-        body = inflate(self.attributes & _CODEC, self.data[_HEAD.size :], max_inflated_bytes)
-        stamp = self.max_timestamp if self.attributes & _APPEND_TIME else None
-        return parse_records(body, BatchHead(self.base_offset, self.count, self.first_timestamp, stamp))
+        return parse_records(*self.unpack(max_inflated_bytes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +122,6 @@ class ParsedRecords:
     def count(self) -> int:
         """Number of records."""
         return len(self.columns)
-
-    def parse(self, max_inflated_bytes: int) -> Columns:
-        """Its records; they were inflated when they were read."""
-        return self.columns
 
 
 @dataclass(frozen=True)
