@@ -14,7 +14,6 @@ import errno
 import os
 import platform
 import re
-import shutil
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from ae_model.codes import CodeFormat
 from ae_model.config import require
 from ae_model.exceptions import ArtifactError
 from ae_model.manifest import CARD, GOLDEN, MANIFEST, SCHEMA, UNPUBLISHED, Manifest, TrainingRecord, schema_text
+from ae_model.scratch import scratch_folder
 from ae_model.verify import describe, files, verify
 
 if TYPE_CHECKING:
@@ -109,12 +109,9 @@ def publish(candidate: Path, models_dir: Path, name: str, *, promoted: bool = Tr
     home = _home(models_dir, name)
     home.mkdir(parents=True, exist_ok=True)
     # Not a number, so that no reader takes it for a version.
-    temporary = home / f".publishing-{uuid.uuid4().hex}"
-    try:
+    with scratch_folder(home, ".publishing-") as temporary:
         _copy(candidate, temporary, manifest)
         version = _claim(temporary, home, manifest)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     if promoted:
         promote(models_dir, name, version)
     return version
