@@ -21,6 +21,7 @@ from pipelines.frame_batch import RawBatch
 from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
 from pipelines.meters import METERS
 from pipelines.parquet import WriteParquet
+from pipelines.prism import serving
 from pipelines.records import OutputRecord
 from pipelines.stream import RunSummary, make_graph_config, summarise
 from pipelines.stream_file import StreamFile
@@ -44,7 +45,7 @@ def score_stream(stream: StreamFile, data: str, models: Path, out: Path, beam_ar
     graph = make_raw_config(stream, models)
     METERS.reset()
     start = time.monotonic()
-    with beam.Pipeline(options=options) as pipeline:
+    with serving(options), beam.Pipeline(options=options) as pipeline:
         raw = pipeline | "NameData" >> beam.Create([data]) | "ReadFiles" >> beam.ParDo(_ReadFiles(stream.contract))
         build_graph(raw, graph, make_file_sinks(graph, out))
     return summarise(stream.name, graph, time.monotonic() - start, drained=False)

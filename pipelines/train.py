@@ -12,11 +12,8 @@ well, and removes the folder in any case.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,10 +25,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ae_model import artifact
 from ae_model.config import FrameContract
+from ae_model.scratch import scratch_folder
 from pipelines.engines import make_options
 from pipelines.examples import write_examples
 from pipelines.findings import check_counts
 from pipelines.fit_model import FitModel, Outcome, reporting
+from pipelines.prism import serving
 from pipelines.samples import Recording, find_recordings
 from pipelines.shards import SPLITS, TRAINING, FrameBlock, Shard, plan_shards, read_frames
 from pipelines.statistics import CombineProfile
@@ -102,7 +101,9 @@ def train_stream(
     shards = plan_shards(recordings)
     report(describe_recordings(recordings, stream.contract))
     check_counts(plan_counts(shards, stream.contract), stream.model)
-    with working_folder(Path(models), stream.name) as work:
+    Path(models).mkdir(parents=True, exist_ok=True)
+    # A hidden name, so that nobody takes it for a model.
+    with scratch_folder(Path(models), f".training-{stream.name}-") as work:
         request = make_request(stream, data, Path(models), work)
         with reporting(request.work, report):
             run_pipeline(shards, request, options)
@@ -131,18 +132,6 @@ def describe_recordings(recordings: Sequence[Recording], contract: FrameContract
     return f"data: {rows} samples of {len(contract.channels)} channels in {len(recordings)} recordings{tail}"
 
 
-@contextmanager
-def working_folder(models: Path, name: str) -> Iterator[Path]:
-    """A folder for examples and candidates beside the models, gone afterwards."""
-    models.mkdir(parents=True, exist_ok=True)
-    # A hidden name, so that nobody takes it for a model.
-    work = Path(tempfile.mkdtemp(prefix=f".training-{name}-", dir=models))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def make_request(stream: StreamFile, data: str, models: Path, work: Path) -> FitRequest:
     """What the worker has to know."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -152,7 +141,7 @@ def make_request(stream: StreamFile, data: str, models: Path, work: Path) -> Fit
 
 def run_pipeline(shards: Sequence[Shard], request: FitRequest, options: PipelineOptions) -> None:
     """Run the whole batch job; candidates and outcome are in the run's folder afterwards."""
-    with beam.Pipeline(options=options) as pipeline:
+    with serving(options), beam.Pipeline(options=options) as pipeline:
         blocks = (
             pipeline
             | "ListShards" >> beam.Create(shards)
