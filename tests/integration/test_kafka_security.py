@@ -6,22 +6,42 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 
+import command_rig
 import pytest
+import small_models
+import stream_rig as rig
+import yaml
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
 
 from ae_model.exceptions import ConnectError
 from infra.local import kafka
+from pipelines.cli import main
 from pipelines.kafka import sink
 from pipelines.kafka.buffers import Caps
-from pipelines.kafka.client import KafkaSettings, make_consumer, make_producer
+from pipelines.kafka.client import KafkaSettings, make_admin, make_consumer, make_producer
 from pipelines.kafka.consumers import ReaderKey, SharedConsumer
-from pipelines.kafka.offsets import check_topics, create_topics, end_offsets
+from pipelines.kafka.offsets import check_topics, create_topics, end_offsets, group_offsets
 from pipelines.kafka.security import KafkaSecurity
 from pipelines.kafka.sink import UnflushedRecords, close_sinks
 from pipelines.records import OutputRecord
+from pipelines.stream_file import load_stream
 
 HOST = "127.0.0.1"
 SECRET = "canary-7f3a"
+ANY_RESOURCE = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
+BOBS = ACLFilter("User:bob", None, ACLOperation.ANY, ACLPermissionType.ANY, ANY_RESOURCE)
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
 
 
@@ -129,6 +149,90 @@ def test_writing_without_the_right_is_told(
 
     with pytest.raises(ConnectError, match=f"topic {topic}"):
         write_one(settings, topic)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    small_models.publish(folder)
+    return folder
+
+
+@pytest.fixture
+def stream(enter: Callable[..., KafkaSettings], topic_name: Callable[..., str], tmp_path: Path) -> Path:
+    """The file of a stream that bob runs; its topics are there, and nothing is granted."""
+    settings = enter("bob")
+    path = tmp_path / "stream.yaml"
+    kafka = {"bootstrap": settings.bootstrap, "security": asdict(settings.security)}
+    path.write_text(yaml.safe_dump(rig.describe(topic_name(), kafka=kafka)))
+    found = load_stream(str(path))
+    create_topics(enter("ada"), dict.fromkeys([found.input.topic, *found.outputs.topics], 3))
+    return path
+
+
+def grant(settings: KafkaSettings, rights: dict[tuple[ResourceType, str], ACLOperation]) -> None:
+    """Let bob do these things, from when this returns."""
+    acls = [
+        ACL("User:bob", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(*resource))
+        for resource, operation in rights.items()
+    ]
+    with make_admin(settings) as admin:
+        admin.create_acls(acls)
+        deadline = time.monotonic() + 10
+        # The broker answers before it applies them.
+        while not set(acls) <= set(admin.describe_acls(BOBS)[0]):
+            assert time.monotonic() < deadline
+
+
+def needed_rights(path: Path) -> dict[tuple[ResourceType, str], ACLOperation]:
+    """All that a run needs."""
+    stream = load_stream(str(path))
+    return {
+        (ResourceType.TOPIC, stream.input.topic): ACLOperation.READ,
+        **{(ResourceType.TOPIC, name): ACLOperation.WRITE for name in stream.outputs.topics},
+        (ResourceType.GROUP, stream.group): ACLOperation.READ,
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "granted", "message"),
+    [
+        (0, ACLOperation.DESCRIBE, "expected the right to read it. Received: rights=DESCRIBE."),
+        (1, ACLOperation.READ, "expected the right to write it. Received: rights=DESCRIBE, READ."),
+        (4, ACLOperation.DESCRIBE, "expected the right to write it. Received: rights=DESCRIBE."),
+    ],
+)
+def test_run_without_a_right_is_exit_3_before_it_reads(
+    place: int,
+    granted: ACLOperation,
+    message: str,
+    stream: Path,
+    models: Path,
+    enter: Callable[..., KafkaSettings],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rights = needed_rights(stream)
+    _, topic = denied = list(rights)[place]
+    grant(enter("ada"), {**rights, denied: granted})
+
+    code = main(command_rig.words(stream, models))
+
+    assert code == 3
+    assert capsys.readouterr().err == f"error: topic {topic}: {message} Ask for an ACL of this user.\n"
+
+
+def test_run_needs_no_right_but_these(stream: Path, models: Path, enter: Callable[..., KafkaSettings]) -> None:
+    found = load_stream(str(stream))
+    grant(enter("ada"), needed_rights(stream))
+    unflushed = UnflushedRecords(enter("ada"), found.input.topic)
+    for index, value in enumerate([*rig.good_values(9), b"bad"]):
+        unflushed.send(OutputRecord(None, value, partition=index % 3))
+    unflushed.flush()
+
+    code = main(command_rig.words(stream, models))
+
+    assert code == 0
+    assert group_offsets(enter("ada"), found.group, found.input.topic) == {0: 4, 1: 3, 2: 3}
 
 
 def write_one(settings: KafkaSettings, topic: str) -> None:
