@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 
 import hypothesis
@@ -12,9 +13,9 @@ from infra.local import kafka
 
 KAFKA_WARNINGS = (
     # Its message schemas are read through a call that Python 3.11 and 3.12 deprecate and 3.13 took back.
-    r"ignore:(read|open)_text is deprecated:DeprecationWarning",
+    (r"(read|open)_text is deprecated", DeprecationWarning),
     # The socket of a refused connection is left to the garbage collector.
-    r"ignore:unclosed <socket.socket .*laddr=..0.0.0.0.:ResourceWarning",
+    (r"unclosed <socket.socket .*laddr=..0.0.0.0.", ResourceWarning),
 )
 
 
@@ -22,8 +23,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Bear with kafka-python where warnings are errors, and with machines that are busy."""
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
-    for line in KAFKA_WARNINGS:
-        config.addinivalue_line("filterwarnings", line)
+    for message, category in KAFKA_WARNINGS:
+        config.addinivalue_line("filterwarnings", f"ignore:{message}:{category.__name__}")
+        # That line holds in tests; this one for what the garbage collector finds after the last.
+        warnings.filterwarnings("ignore", message, category)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
