@@ -11,7 +11,8 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from apache_beam.runners.portability.prism_runner import PrismJobServer
 from apache_beam.runners.worker import sdk_worker
 from apache_beam.runners.worker.sdk_worker import SdkWorker
 
-from ae_model.exceptions import ConfigError
+from ae_model.exceptions import ConfigError, LatentstreamError
 
 INSTALL = "go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0"
 # Without a job for this long it ends itself: nobody else would, after a kill of this process.
@@ -51,6 +52,7 @@ def serving(options: PipelineOptions) -> Iterator[None]:
 
     Raises:
         ConfigError: the program named is absent, or cannot be run.
+        LatentstreamError: it ended before the job.
     """
     portable = options.view_as(PortableOptions)
     if options.view_as(StandardOptions).runner != "PrismRunner" or portable.job_endpoint:
@@ -60,6 +62,13 @@ def serving(options: PipelineOptions) -> Iterator[None]:
     server, portable.job_endpoint = _start(options)
     try:
         yield
+    except Exception as exc:
+        if server.poll() is None:
+            raise
+        raise LatentstreamError(
+            f"Prism: expected it to run as long as the job. Received: exit={server.returncode}. Was it killed? "
+            "Start the command again; it goes on at the committed offsets."
+        ) from exc
     finally:
         _end(server)
 
@@ -92,12 +101,14 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 def _mend_worker() -> None:
     """Keep Beam's worker, which runs in this process, from filling stderr with tracebacks.
 
-    It prints those of errors that it reports anyway. And Prism asks for the end of every
-    bundle of a stage that has some callbacks, which the worker refuses where one has none.
+    It prints those of errors that it reports anyway, and of a connection that is gone. And Prism
+    asks for the end of every bundle of a stage that has callbacks, which the worker refuses
+    where a bundle has none.
     """
     if hasattr(SdkWorker.finalize_bundle, "__wrapped__"):
         return
     sdk_worker.print = lambda *_, **__: None
+    threading.excepthook = functools.partial(_tell_of_thread, threading.excepthook)
     finalize = SdkWorker.finalize_bundle
 
     @functools.wraps(finalize)
@@ -108,3 +119,8 @@ def _mend_worker() -> None:
         return beam_fn_api_pb2.InstructionResponse(instruction_id=instruction_id, finalize_bundle=done)
 
     SdkWorker.finalize_bundle = finalize_bundle
+
+
+def _tell_of_thread(tell: Callable[[Any], Any], args: Any) -> None:
+    if not isinstance(args.exc_value, sdk_worker.grpc.RpcError):
+        tell(args)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE"}
 # They print the traceback of an error on its way to whoever tells it.
-ECHOES = ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker")
+ECHOES = tuple(f"apache_beam.runners.{name}" for name in ("common", "worker.sdk_worker", "worker.data_plane"))
 
 
 def set_loudness(verbose: bool) -> None:

@@ -160,6 +160,28 @@ def test_killed_run_loses_nothing(
     check_outputs(stream, broker, parquet, count)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the engine in /proc")
+def test_run_whose_engine_is_killed_says_so(
+    broker: str, start: Callable[..., Job], topic_name: Callable[..., str], tmp_path: Path
+) -> None:
+    path = rig.write_stream(tmp_path, topic_name(), broker)
+    stream = load_stream(str(path))
+    rig.send_values(broker, stream.input.topic, rig.good_values(30))
+
+    with closing(rig.Reader(broker, stream.outputs.codes or "")) as reader:
+        job = start(path)
+        reader.wait_for(30)
+        children = Path(f"/proc/{job.process.pid}/task/{job.process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+        code, summary, error = job.wait(60)
+
+    assert (len(children), code, summary) == (1, 70, None)
+    assert error == (
+        "error: Prism: expected it to run as long as the job. Received: exit=-9. Was it killed? "
+        "Start the command again; it goes on at the committed offsets.\n"
+    )
+
+
 def test_failed_run_tells_its_error_in_one_line(
     broker: str, start: Callable[..., Job], topic_name: Callable[..., str], tmp_path: Path
 ) -> None:
