@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ae_model import artifact
-from ae_model.exceptions import ArtifactError, ConnectError
+from ae_model.exceptions import ArtifactError, ConfigError, ConnectError
 from pipelines import panel
 from pipelines.dead_letters import DeadLetter
 from pipelines.engines import make_options
@@ -181,6 +181,7 @@ def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings)
     topic, group = stream.input.topic, stream.group
     rights = {topic: "READ", **dict.fromkeys(stream.outputs.topics, "WRITE")}
     counts = offsets.check_topics(kafka, rights, stream.given, rights)
+    check_partitions(topic, counts)
     partitions = list(range(counts[topic]))
     start = offsets.start_offsets(kafka, topic, partitions, group, settings.start)
     offsets.check_start(kafka, topic, start)
@@ -193,6 +194,20 @@ def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings)
         group=group,
         max_record_bytes=stream.input.max_record_bytes,
     )
+
+
+def check_partitions(topic: str, counts: Mapping[str, int]) -> None:
+    """Hold the outputs to as many partitions as the input, since a result goes where its record came from.
+
+    Raises:
+        ConfigError: an output has fewer.
+    """
+    for name, count in counts.items():
+        if count < counts[topic]:
+            raise ConfigError(
+                f"topic {name}: expected at least {counts[topic]} partitions, as many as {topic} has. "
+                f"Received: partitions={count}. Add partitions to it."
+            )
 
 
 def make_sinks(stream: StreamFile, graph: GraphConfig, kafka: KafkaSettings, settings: RunSettings) -> Sinks:

@@ -195,5 +195,5 @@ def test_current_model_and_its_baseline_are_compared_on_recordings(tmp_path: Pat
 def test_without_a_model_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", test=np.zeros((3, 3)), label=np.zeros(3))
 
-    with pytest.raises(ArtifactError, match="train pump first"):
+    with pytest.raises(ArtifactError, match="Train pump first"):
         evaluate_stream(make_stream(), f"{tmp_path}/d.npz::test", f"{tmp_path}/d.npz::label", tmp_path / "models")

@@ -192,7 +192,7 @@ class SharedConsumer:
             end = end_offsets(self._key.settings, tp.topic, [tp.partition])[tp.partition]
             self._buffers[tp.partition].error = SourceGoneError(
                 f"input {tp.topic}[{tp.partition}]@{offset}: expected an offset from {begin} to {end}. "
-                f"Received: offset={offset}. The records were deleted; start again with --from earliest."
+                f"Received: offset={offset}. The records were deleted; go on with --start earliest."
             )
             self._consumer.pause(tp)
 

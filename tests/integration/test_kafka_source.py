@@ -273,7 +273,7 @@ def test_offset_that_was_deleted_ends_the_run_and_tells_what_is_left(settings: K
 
     assert str(caught.value) == (
         f"input {topic}[0]@3: expected an offset from 7 to 10. Received: offset=3. "
-        "The records were deleted; start again with --from earliest."
+        "The records were deleted; go on with --start earliest."
     )
     assert (after.first, after.last) == (7, 9)
 

@@ -13,13 +13,14 @@ import pytest
 import small_models
 import stream_rig as rig
 
-from ae_model.exceptions import ArtifactError, ConnectError, DeadLetterBreakerError
+from ae_model.exceptions import ArtifactError, ConfigError, ConnectError, DeadLetterBreakerError
 from ae_model.model import Detector
 from ae_model.receiver import decode
 from pipelines.audit import audit_stream
 from pipelines.commands.verify import compare
 from pipelines.dead_letters import DeadLetter
 from pipelines.kafka.client import KafkaSettings
+from pipelines.kafka.offsets import create_topics
 from pipelines.parquet_files import read_table, verify_folder
 from pipelines.records import OutputRecord, read_codes
 from pipelines.stream import run_stream
@@ -190,6 +191,17 @@ def test_absent_topic_is_named_before_anything_is_read(
     stream = rig.parse_stream(rig.describe(topic_name()))
 
     with pytest.raises(ConnectError, match=r"latentstream topics create small"):
+        run_stream(stream, rig.settings(broker, models))
+
+
+def test_output_topic_with_too_few_partitions_is_refused_before_anything_is_read(
+    broker: str, models: Path, topic_name: Callable[..., str]
+) -> None:
+    stream = rig.parse_stream(rig.describe(topic_name()))
+    create_topics(KafkaSettings(broker), {stream.outputs.codes or "": 2})
+    rig.make_topics(stream, broker)
+
+    with pytest.raises(ConfigError, match=r"codes.*expected at least 3 partitions.*Received: partitions=2"):
         run_stream(stream, rig.settings(broker, models))
 
 
