@@ -50,3 +50,13 @@ def topic_name() -> Callable[..., str]:
     """Make a topic name that no other test of the session has: ``topic_name("codes")``."""
     counter = itertools.count(1)
     return lambda hint="frames": f"test.{hint}-{next(counter)}.frames.v1"
+
+
+@pytest.fixture
+def fresh_process() -> Iterator[None]:
+    """No test inherits what another one's process knew of a Parquet folder."""
+    from parquet_rig import restart
+
+    restart()
+    yield
+    restart()
