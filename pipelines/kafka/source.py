@@ -25,6 +25,7 @@ from apache_beam.transforms.core import RestrictionProvider, WatermarkEstimatorP
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Duration, Timestamp
 
+from pipelines.beam_hooks import shorten_sampling
 from pipelines.frame_batch import RawBatch
 from pipelines.kafka.buffers import Caps, Chunk
 from pipelines.kafka.client import KafkaSettings, tune_allocator
@@ -51,6 +52,8 @@ _WATERMARK_DELAY_MS = 10_000
 
 _DRAIN = threading.Event()
 
+# On import: a worker makes its sampler before any DoFn of ours is called.
+shorten_sampling()
 registry.register_coder(KafkaShard, KafkaShardCoder)
 registry.register_coder(OffsetSpan, OffsetSpanCoder)
 
