@@ -35,8 +35,10 @@ PRODUCE_OPTIONS = {
 }
 FLUSH_S = 75.0
 CLOSE_S = 10.0
-# kafka-python keeps whatever it is given: more than this is acknowledged before more is sent.
+# More than this is acknowledged before more is taken.
 UNFLUSHED_BYTES = 32 << 20
+# What a record takes in this process besides its bytes; records of one frame each would else be counted as nothing.
+_RECORD_OVERHEAD_BYTES = 1 << 10
 
 _ABSENT = (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.InvalidTopicError)
 log = logging.getLogger(__name__)
@@ -82,19 +84,24 @@ class _Writer(beam.DoFn):  # type: ignore[misc]
 
 
 class UnflushedRecords:
-    """Records that were given to a producer and are not known to be written."""
+    """Records that are not known to be written.
+
+    They are given to the producer together: each one given by itself would wake its
+    thread, which takes longer to see that there is little to do than to send it.
+    """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         """Start with none."""
         self._settings = settings
         self._topic = topic
+        self._waiting: list[OutputRecord] = []
         self._sent: list[tuple[OutputRecord, Any]] = []
         self._bytes = 0
 
     def send(self, record: OutputRecord) -> None:
-        """Give a record to the producer; flush when many bytes are under way."""
-        self._sent.append((record, self._produce(record)))
-        self._bytes += len(record.value or b"") + len(record.key or b"")
+        """Take a record; flush when there are many bytes."""
+        self._waiting.append(record)
+        self._bytes += len(record.value or b"") + len(record.key or b"") + _RECORD_OVERHEAD_BYTES
         if self._bytes >= UNFLUSHED_BYTES:
             self.flush()
 
@@ -105,8 +112,9 @@ class UnflushedRecords:
             ConnectError: the topic is absent or may not be written.
             SinkError: something was not acknowledged, twice.
         """
-        if not self._sent:
+        if not self._waiting:
             return
+        self._sent = [(record, self._produce(record)) for record in self._waiting]
         failed = self._settle()
         if failed:
             log.warning("topic %s: %d records not acknowledged; sending them again.", self._topic, len(failed))
@@ -117,7 +125,7 @@ class UnflushedRecords:
             drop_producer(self._settings)
             raise self._error(self._first_failure())
         METERS.add("written", len(self._sent))
-        self._sent, self._bytes = [], 0
+        self._waiting, self._sent, self._bytes = [], [], 0
 
     def _settle(self) -> list[OutputRecord]:
         """Wait for every record; those that were not acknowledged."""

@@ -55,6 +55,13 @@ def written(settings: KafkaSettings, topic: str) -> list[Any]:
     return sorted(found, key=lambda record: (record.partition, record.offset))
 
 
+def write(settings: KafkaSettings, topic: str, record: OutputRecord) -> None:
+    """One record, as a bundle of its own."""
+    unflushed = UnflushedRecords(settings, topic)
+    unflushed.send(record)
+    unflushed.flush()
+
+
 def test_records_arrive_as_they_are_and_in_order(settings: KafkaSettings, topic: str) -> None:
     records = [
         OutputRecord(b"k", b"v", [("a", b"1"), ("a", b"2")], partition=1, timestamp_ms=1234),
@@ -98,7 +105,7 @@ def test_process_has_one_producer(settings: KafkaSettings) -> None:
 def test_many_bytes_are_flushed_on_the_way(
     settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink, "UNFLUSHED_BYTES", 10_000)
+    monkeypatch.setattr(sink, "UNFLUSHED_BYTES", 20_000)
     unflushed = UnflushedRecords(settings, topic)
 
     for _ in range(25):
@@ -111,7 +118,7 @@ def test_absent_topic_is_told_by_name(settings: KafkaSettings, monkeypatch: pyte
     monkeypatch.setitem(sink.PRODUCE_OPTIONS, "max_block_ms", 500)
 
     with pytest.raises(ConnectError) as caught:
-        UnflushedRecords(settings, "absent.codes.v1").send(OutputRecord(None, b"x"))
+        write(settings, "absent.codes.v1", OutputRecord(None, b"x"))
 
     assert str(caught.value) == (
         f"topic absent.codes.v1 on {settings.bootstrap}: expected it to exist. Received: none. "
@@ -133,7 +140,7 @@ def test_record_the_topic_does_not_take_is_told_by_name(
 
 def test_wrong_partition_is_told(settings: KafkaSettings, topic: str) -> None:
     with pytest.raises(SinkError, match=rf"topic {topic}.*Unrecognized partition 9"):
-        UnflushedRecords(settings, topic).send(OutputRecord(None, b"x", partition=9))
+        write(settings, topic, OutputRecord(None, b"x", partition=9))
 
 
 def test_producer_that_hangs_is_replaced_and_nothing_is_lost(
