@@ -17,6 +17,7 @@ from ae_model import artifact
 from ae_model.calibration import Threshold, fit_threshold
 from ae_model.config import FrameContract, NetworkConfig, ThresholdConfig
 from ae_model.scaling import Scaling, from_statistics
+from pipelines.batch_size import find_batch_frames
 from pipelines.examples import read_examples
 from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
 from pipelines.statistics import Profile
@@ -119,8 +120,15 @@ class Trial:
         """Write a candidate under the run's folder, in place of one that an earlier try left."""
         path = Path(self.request.work) / folder
         shutil.rmtree(path, ignore_errors=True)
-        counts = {split: frames[split] for split in SPLITS}
-        facts = artifact.Facts(name, self.request.created, self.request.data, counts, judged.threshold, metrics)
+        facts = artifact.Facts(
+            name=name,
+            created=self.request.created,
+            data=self.request.data,
+            frames={split: frames[split] for split in SPLITS},
+            threshold=judged.threshold,
+            metrics=metrics,
+            batch_frames=find_batch_frames(judged.fitted.infer, self.request.contract.shape),
+        )
         artifact.export(path, judged.fitted, facts, self._golden())
 
     def _fit(self, network: NetworkConfig) -> Fitted:

@@ -14,6 +14,7 @@ from ae_model import artifact
 from ae_model.config import NetworkConfig
 from ae_model.exceptions import ConfigError, TrainingError
 from ae_model.model import Detector
+from pipelines import batch_size
 from pipelines.stream_file import StreamFile, parse_stream
 from pipelines.train import TrainSummary, train_stream
 
@@ -88,6 +89,12 @@ def test_splits_have_their_shares_and_the_manifest_says_so(trained: tuple[Path, 
     assert manifest.training.frames == {"training": 1440, "validation": 160, "calibration": 400}
     assert manifest.training.data == f"{folder}/train.npz::train"
     assert manifest.threshold.frames == 400
+
+
+def test_manifest_names_a_batch_size_that_was_tried(trained: tuple[Path, TrainSummary, list[str]]) -> None:
+    folder, _, _ = trained
+
+    assert current_detector(folder).manifest.batch_frames in batch_size.CANDIDATES
 
 
 def test_scaling_comes_from_training_frames_alone(trained: tuple[Path, TrainSummary, list[str]]) -> None:
