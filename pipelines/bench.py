@@ -11,22 +11,23 @@ machine's speed does.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
-import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.kafka.client import KafkaSettings, make_producer
+from pipelines.bench_report import BenchReport, Leg
+from pipelines.kafka.client import KafkaSettings, make_admin, make_producer
+from pipelines.kafka.offsets import create_topics
 from pipelines.options import RunSettings
 from pipelines.stream_file import StreamFile, parse_stream
 
@@ -35,101 +36,52 @@ if TYPE_CHECKING:
 
 CHANNELS = 256
 PARTITIONS = 16
+# 2 GB: enough that the start of a pipeline is a twentieth of its time, and that memory which grows is seen to.
+FRAMES = 2_000_000
 ROUNDS = 5
+BARE_FRAMES = 1_000_000
 SAMPLE_PERIOD_S = 0.2
 
 
-@dataclass(frozen=True)
-class Leg:
-    """One leg of one round.
-
-    Args:
-        frames: how many went through.
-        wall_s: seconds on the clock.
-        cpu_s: seconds of processor time of this process, all threads.
-    """
-
-    frames: int
-    wall_s: float
-    cpu_s: float
-
-    @property
-    def frames_per_s(self) -> float:
-        """By the clock."""
-        return self.frames / self.wall_s
-
-    @property
-    def frames_per_cpu_s(self) -> float:
-        """By processor time, which other tenants of the machine do not change."""
-        return self.frames / self.cpu_s
-
-
-@dataclass(frozen=True)
-class BenchReport:
-    """Rounds of both legs, and what memory did while the topic drained.
-
-    Args:
-        bare: one leg per round.
-        stream: likewise.
-        rss_mb: resident memory through the last stream leg, in MiB, evenly spaced.
-        backlog_mb: size of the topic, in MiB.
-    """
-
-    bare: list[Leg]
-    stream: list[Leg]
-    rss_mb: list[float]
-    backlog_mb: float
-
-    @property
-    def ratios(self) -> list[float]:
-        """Stream over bare by the clock, round by round."""
-        return [s.frames_per_s / b.frames_per_s for s, b in zip(self.stream, self.bare, strict=True)]
-
-    @property
-    def cpu_ratios(self) -> list[float]:
-        """Stream over bare by processor time, round by round."""
-        return [s.frames_per_cpu_s / b.frames_per_cpu_s for s, b in zip(self.stream, self.bare, strict=True)]
-
-    @property
-    def rss_growth_mb(self) -> float:
-        """Median memory of the last quarter of the drain less that of the second quarter."""
-        quarter = max(1, len(self.rss_mb) // 4)
-        return statistics.median(self.rss_mb[-quarter:]) - statistics.median(self.rss_mb[quarter : 2 * quarter])
-
-    def as_json(self) -> dict[str, Any]:
-        """Figures for ``-o json`` and the table."""
-        bare = statistics.median(leg.frames_per_s for leg in self.bare)
-        stream = statistics.median(leg.frames_per_s for leg in self.stream)
-        overhead = [1e6 / s.frames_per_s - 1e6 / b.frames_per_s for s, b in zip(self.stream, self.bare, strict=True)]
-        return {
-            "rounds": len(self.ratios),
-            "bare_frames_per_s": round(bare),
-            "stream_frames_per_s": round(stream),
-            "ratio": round(statistics.median(self.ratios), 3),
-            "ratio_range": [round(min(self.ratios), 3), round(max(self.ratios), 3)],
-            "cpu_ratio": round(statistics.median(self.cpu_ratios), 3),
-            "overhead_us_per_frame": round(statistics.median(overhead), 2),
-            "backlog_mb": round(self.backlog_mb),
-            "rss_peak_mb": round(max(self.rss_mb)),
-            "rss_growth_mb": round(self.rss_growth_mb, 1),
-        }
-
-
-def bench_stream(bootstrap: str, *, frames: int = 400_000, rounds: int = ROUNDS) -> BenchReport:
-    """Fill a topic, then run both legs in turn.
+def bench_stream(bootstrap: str, *, frames: int = FRAMES, rounds: int = ROUNDS) -> BenchReport:
+    """Fill a topic, then run both legs in turn; the topics are deleted afterwards.
 
     Args:
         bootstrap: a real broker.
         frames: of 1 KiB each, over 16 partitions.
         rounds: of both legs; the median counts.
     """
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    with tempfile.TemporaryDirectory(prefix="latentstream-bench-") as folder:
-        stream = make_bench_stream(f"bench.{os.getpid()}.frames.v1", bootstrap)
+    settings = KafkaSettings(bootstrap)
+    stream = make_bench_stream(f"bench.{os.getpid()}.frames.v1", bootstrap)
+    topics = [stream.input.topic, *stream.outputs.topics]
+    with tempfile.TemporaryDirectory(prefix="latentstream-bench-") as folder, one_core():
         models = Path(folder)
         publish_bench_model(stream, models)
-        fill_topic(stream, bootstrap, frames)
-        return run_rounds(stream, models, bootstrap, frames, rounds)
+        create_topics(settings, dict.fromkeys(topics, PARTITIONS))
+        try:
+            fill_topic(stream, settings, frames)
+            return run_rounds(stream, models, bootstrap, frames, rounds)
+        finally:
+            with make_admin(settings) as admin:
+                admin.delete_topics(topics)
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep all threads of this process on one core; afterwards they may go where they could before."""
+    before = os.sched_getaffinity(0)
+    _pin_threads({min(before)})
+    try:
+        yield
+    finally:
+        _pin_threads(before)
+
+
+def _pin_threads(cores: set[int]) -> None:
+    for task in Path("/proc/self/task").iterdir():
+        # A thread may end meanwhile; a new one is where the one is that started it.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), cores)
 
 
 def run_rounds(stream: StreamFile, models: Path, bootstrap: str, frames: int, rounds: int) -> BenchReport:
@@ -141,7 +93,7 @@ def run_rounds(stream: StreamFile, models: Path, bootstrap: str, frames: int, ro
     bare: list[Leg] = []
     streamed: list[Leg] = []
     for counted in range(-1, rounds):
-        bare_leg = time_leg(lambda: infer_bare(detector, frames))
+        bare_leg = time_leg(lambda: infer_bare(detector, min(frames, BARE_FRAMES)))
         with sample_rss() as rss_mb:
             stream_leg = time_leg(lambda: drain_topic(stream, models, bootstrap))
         if counted >= 0:
@@ -166,9 +118,10 @@ def infer_bare(detector: Detector, frames: int) -> int:
     """The model alone, on frame batches of the size its manifest names."""
     step = detector.manifest.batch_frames
     batch = make_frames(step)
-    for _ in range(frames // step):
+    calls = math.ceil(frames / step)
+    for _ in range(calls):
         detector.infer(batch)
-    return frames // step * step
+    return calls * step
 
 
 def drain_topic(stream: StreamFile, models: Path, bootstrap: str) -> int:
@@ -227,12 +180,8 @@ def publish_bench_model(stream: StreamFile, models: Path) -> None:
     train_stream(stream, f"{data}::train", models, (), lambda line: None)
 
 
-def fill_topic(stream: StreamFile, bootstrap: str, frames: int) -> None:
-    """Create the topics and fill the input's partitions evenly."""
-    from pipelines.kafka.offsets import create_topics
-
-    settings = KafkaSettings(bootstrap)
-    create_topics(settings, dict.fromkeys([stream.input.topic, *stream.outputs.topics], PARTITIONS))
+def fill_topic(stream: StreamFile, settings: KafkaSettings, frames: int) -> None:
+    """Fill the input's partitions evenly."""
     values = [row.tobytes() for row in make_frames(512)]
     producer = make_producer(settings, batch_size=1 << 18, linger_ms=20)
     for index in range(frames):

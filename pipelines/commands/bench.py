@@ -12,13 +12,18 @@ import tensorflow  # noqa: F401  it greets on stderr, which is closed while this
 
 from pipelines.bench import bench_stream
 from pipelines.commands.addresses import local_kafka
-from pipelines.commands.output import note, show
+from pipelines.commands.output import note, say, show
 
 
 def stream(args: argparse.Namespace) -> int:
     """Measure the stream against the bare model."""
     with _broker(args.bootstrap) as bootstrap:
-        show(bench_stream(bootstrap, frames=args.frames, rounds=args.rounds), args.output)
+        note(f"Filling a topic with {args.frames:,} frames, then {args.rounds + 1} rounds, of which the first warms up")
+        report = bench_stream(bootstrap, frames=args.frames, rounds=args.rounds)
+    if args.output == "json":
+        show(report, args.output)
+    else:
+        say(report.as_text())
     return 0
 
 
