@@ -215,8 +215,8 @@ def make_sinks(stream: StreamFile, graph: GraphConfig, kafka: KafkaSettings, set
     outputs, folder = stream.outputs, settings.parquet or stream.outputs.parquet
     return Sinks(
         dead_letters=WriteRecords(kafka, outputs.dead_letters),
-        codes=WriteRecords(kafka, outputs.codes) if outputs.codes else None,
-        denoised=WriteRecords(kafka, outputs.denoised) if outputs.denoised else None,
+        codes=WriteRecords(kafka, outputs.codes, together=True) if outputs.codes else None,
+        denoised=WriteRecords(kafka, outputs.denoised, together=True) if outputs.denoised else None,
         alerts=WriteRecords(kafka, outputs.alerts) if outputs.alerts else None,
         parquet=WriteParquet(folder, ExplainBatch(graph.model_path, stream.name)) if folder else None,
     )

@@ -50,29 +50,35 @@ class WriteRecords(beam.PTransform):  # type: ignore[misc]
     Args:
         settings: which cluster.
         topic: where to; it must exist.
+        together: send a bundle's records at its end, which costs less, and loses them where the bundle fails.
+            Dead letters must not: they say why it failed.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, *, together: bool = False) -> None:
         """Keep plain values; nothing connects before a worker writes."""
         super().__init__()
         self._settings = settings
         self._topic = topic
+        self._together = together
 
     def expand(self, records: beam.PCollection[OutputRecord]) -> beam.PCollection[None]:
         """Build the one step; nothing comes out of it."""
-        return records | "Write" >> beam.ParDo(_Writer(self._settings, self._topic)).with_output_types(type(None))
+        return records | "Write" >> beam.ParDo(_Writer(self._settings, self._topic, self._together)).with_output_types(
+            type(None)
+        )
 
 
 class _Writer(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, together: bool) -> None:
         super().__init__()
         self._settings = settings
         self._topic = topic
+        self._together = together
         self._unflushed: UnflushedRecords | None = None
 
     def start_bundle(self) -> None:
         tune_allocator()
-        self._unflushed = UnflushedRecords(self._settings, self._topic)
+        self._unflushed = UnflushedRecords(self._settings, self._topic, together=self._together)
 
     def process(self, record: OutputRecord) -> None:
         assert self._unflushed is not None
@@ -86,14 +92,15 @@ class _Writer(beam.DoFn):  # type: ignore[misc]
 class UnflushedRecords:
     """Records that are not known to be written.
 
-    They are given to the producer together: each one given by itself would wake its
-    thread, which takes longer to see that there is little to do than to send it.
+    Each one given to the producer by itself wakes its thread, which takes longer to see
+    that there is little to do than to send it; ``together`` gives them all in ``flush``.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+    def __init__(self, settings: KafkaSettings, topic: str, *, together: bool = False) -> None:
         """Start with none."""
         self._settings = settings
         self._topic = topic
+        self._together = together
         self._waiting: list[OutputRecord] = []
         self._sent: list[tuple[OutputRecord, Any]] = []
         self._bytes = 0
@@ -102,6 +109,8 @@ class UnflushedRecords:
         """Take a record; flush when there are many bytes."""
         self._waiting.append(record)
         self._bytes += len(record.value or b"") + len(record.key or b"") + _RECORD_OVERHEAD_BYTES
+        if not self._together:
+            self._hand_over()
         if self._bytes >= UNFLUSHED_BYTES:
             self.flush()
 
@@ -112,9 +121,9 @@ class UnflushedRecords:
             ConnectError: the topic is absent or may not be written.
             SinkError: something was not acknowledged, twice.
         """
-        if not self._waiting:
+        self._hand_over()
+        if not self._sent:
             return
-        self._sent = [(record, self._produce(record)) for record in self._waiting]
         failed = self._settle()
         if failed:
             log.warning("topic %s: %d records not acknowledged; sending them again.", self._topic, len(failed))
@@ -125,7 +134,12 @@ class UnflushedRecords:
             drop_producer(self._settings)
             raise self._error(self._first_failure())
         METERS.add("written", len(self._sent))
-        self._waiting, self._sent, self._bytes = [], [], 0
+        self._sent, self._bytes = [], 0
+
+    def _hand_over(self) -> None:
+        """Give what waits to the producer."""
+        self._sent += [(record, self._produce(record)) for record in self._waiting]
+        self._waiting = []
 
     def _settle(self) -> list[OutputRecord]:
         """Wait for every record; those that were not acknowledged."""

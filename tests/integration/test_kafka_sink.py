@@ -114,6 +114,17 @@ def test_many_bytes_are_flushed_on_the_way(
     assert METERS.snapshot()[0] == {"written": 20}
 
 
+@pytest.mark.parametrize(("together", "found"), [(False, [b"why"]), (True, [])])
+def test_record_outlives_its_bundle_unless_it_may_wait(
+    settings: KafkaSettings, topic: str, together: bool, found: list[bytes]
+) -> None:
+    UnflushedRecords(settings, topic, together=together).send(OutputRecord(None, b"why", partition=0))
+    # As when another step fails before the bundle is finished.
+    close_sinks()
+
+    assert [record.value for record in written(settings, topic)] == found
+
+
 def test_absent_topic_is_told_by_name(settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sink.PRODUCE_OPTIONS, "max_block_ms", 500)
 
