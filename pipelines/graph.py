@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from ae_model.config import FrameContract
 from pipelines import coders  # noqa: F401  registers the coders on workers
 from pipelines.alerts import Alert, explain
 from pipelines.dead_letters import Breaker, DeadLetter
@@ -47,7 +46,6 @@ class GraphConfig:
     Args:
         stream: its name, which alerts carry.
         decoder: from value bytes to frames.
-        contract: what the model's frames are.
         model_path: folder of one version of the artifact.
         per: one codes record per ``batch`` or per ``frame``.
         breaker_share: stop when more than this share of recent records is unusable.
@@ -56,7 +54,6 @@ class GraphConfig:
 
     stream: str
     decoder: Decoder
-    contract: FrameContract
     model_path: str
     per: Per = "batch"
     breaker_share: float = 0.5

@@ -85,7 +85,7 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     options = make_options(settings.beam_args, settings.runner, bounded=settings.until is not None)
     check_client()
     graph = make_graph_config(stream, settings.models, settings.version)
-    kafka = make_kafka_settings(stream, settings)
+    kafka = stream.kafka_settings(settings.bootstrap)
     source = plan_source(stream, kafka, settings)
     METERS.reset()
     clear_drain()
@@ -163,17 +163,11 @@ def make_graph_config(stream: StreamFile, models: Path, version: int | None = No
         decoder=make_decoder(
             stream.input.format, stream.contract, dtype=stream.input.dtype, feature=stream.input.feature
         ),
-        contract=stream.contract,
         model_path=str(path),
         per=stream.outputs.per,
         breaker_share=stream.breaker.share,
         breaker_records=stream.breaker.records,
     )
-
-
-def make_kafka_settings(stream: StreamFile, settings: RunSettings) -> KafkaSettings:
-    """Where the broker is, with secrets still as references."""
-    return stream.kafka_settings(settings.bootstrap)
 
 
 def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings) -> ReadFrames:

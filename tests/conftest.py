@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -60,3 +61,13 @@ def fresh_process() -> Iterator[None]:
     restart()
     yield
     restart()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that holds the small one, for tests that leave it as it is."""
+    import small_models
+
+    folder = tmp_path_factory.mktemp("models")
+    small_models.publish(folder)
+    return folder

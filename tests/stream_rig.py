@@ -22,7 +22,6 @@ from pipelines.kafka.read_all import read_all
 from pipelines.options import RunSettings
 from pipelines.stream_file import StreamFile, parse_stream
 
-FRAME_BYTES = 4 * 3 * 4
 # Records per second of a stream that is sent while a job runs, and how long its codes may stall.
 RATE = 12_000
 STALL_S = 60

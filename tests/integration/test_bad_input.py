@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import command_rig
 import numpy as np
 import pytest
 import small_models
@@ -30,20 +31,12 @@ FINITE = "frame: expected finite samples of moderate size. Received: "
 NOTHING: list[Case] = [(b"", "frame.empty", EMPTY), (None, "frame.empty", EMPTY)]
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    small_models.publish(folder)
-    return folder
-
-
 @pytest.fixture
 def run(models: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a stream file to the end of its topic; gives the summary."""
 
     def run(path: Path, *flags: str) -> dict[str, Any]:
-        words = ["run", str(path), "--models", str(models), "--until", "latest", "--no-panel", "-o", "json", *flags]
-        code = main(words)
+        code = main(command_rig.words(path, models, *flags))
         shown = capsys.readouterr()
         assert (code, shown.err) == (0, "")
         summary: dict[str, Any] = json.loads(shown.out)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import command_rig
 import pytest
-import small_models
 import stream_rig as rig
 import yaml
 from kafka import TopicPartition
@@ -24,13 +23,6 @@ from pipelines.stream_file import load_stream
 FULL_DISK = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); {command_rig.PROGRAM}"
 
 Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    small_models.publish(folder)
-    return folder
 
 
 @pytest.fixture

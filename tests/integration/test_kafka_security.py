@@ -11,7 +11,6 @@ from pathlib import Path
 
 import command_rig
 import pytest
-import small_models
 import stream_rig as rig
 import yaml
 from kafka.admin import (
@@ -149,13 +148,6 @@ def test_writing_without_the_right_is_told(
 
     with pytest.raises(ConnectError, match=f"topic {topic}"):
         write_one(settings, topic)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    small_models.publish(folder)
-    return folder
 
 
 @pytest.fixture

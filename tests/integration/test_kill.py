@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import small_models
 import stream_rig as rig
 
 from pipelines.audit import Audit, audit_stream
@@ -21,13 +20,6 @@ from pipelines.stream_file import load_stream
 
 # Shares of the records that are coded when the run is killed.
 KILLS = (0.2, 0.45, 0.7)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    small_models.publish(folder)
-    return folder
 
 
 def start_job(stream: Path, models: Path, parquet: Path, count: int) -> subprocess.Popen[bytes]:

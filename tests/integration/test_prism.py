@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import small_models
 import stream_rig as rig
 
 from pipelines.audit import audit_stream
@@ -28,13 +27,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 DRAIN_S = 30
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    small_models.publish(folder)
-    return folder
 
 
 class Job:

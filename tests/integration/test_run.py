@@ -37,13 +37,6 @@ BAD: list[bytes | None] = [
 REASONS = ["frame.size", "frame.empty", "frame.empty", "frame.nonfinite", "frame.nonfinite", "frame.nonfinite"]
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    small_models.publish(folder)
-    return folder
-
-
 def test_every_record_becomes_a_code_or_a_dead_letter(
     broker: str, models: Path, topic_name: Callable[..., str], tmp_path: Path
 ) -> None:
