@@ -3,7 +3,8 @@
 file.npz::array             rows are samples, columns are channels; one dimension is one channel
 file.parquet, file.csv      columns by the channels' names; others, such as a timestamp, are left out
 file.wav                    PCM of 16 bits, as float32 in [-1, 1)
-a folder of one of the last three; every file is a recording of its own
+folder::array               that array of every NPZ file in the folder
+a folder of one of the last three kinds; as above, every file is a recording of its own
 """
 
 from __future__ import annotations
@@ -71,12 +72,10 @@ def find_recordings(data: str, contract: FrameContract) -> list[Recording]:
     path = Path(path_text)
     if not path.exists():
         raise ConfigError(f"data: expected a file or folder. Received: {path_text}, which is absent.")
-    if array or path.suffix == ".npz":
-        source = f"{path.name}::{array}"
-        return [Recording(source, path.stem, open_npz(path, array, contract))]
     if path.is_dir():
-        return [_open(file, file.relative_to(path), contract) for file in _files(path)]
-    return [_open(path, Path(path.name), contract)]
+        files = _arrays(path) if array else _files(path)
+        return [_open(file, file.relative_to(path), array, contract) for file in files]
+    return [_open(path, Path(path.name), array, contract)]
 
 
 def iter_blocks(data: str, contract: FrameContract) -> Iterator[Block]:
@@ -97,6 +96,14 @@ def read_blocks(recording: Recording, start: int, stop: int) -> Iterator[Block]:
         start += len(samples)
 
 
+def _arrays(folder: Path) -> list[Path]:
+    # One without the array is refused when it is opened: a device left out in silence is watched by nobody.
+    files = sorted(file for file in folder.rglob("*.npz") if file.is_file())
+    if not files:
+        raise ConfigError(f"data folder {folder}: expected NPZ files, for FOLDER::ARRAY. Received: none.")
+    return files
+
+
 def _files(folder: Path) -> list[Path]:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
     kinds = sorted({file.suffix.lower() for file in files})
@@ -108,11 +115,14 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _open(path: Path, name: Path, contract: FrameContract) -> Recording:
+def _open(path: Path, name: Path, array: str, contract: FrameContract) -> Recording:
+    key = name.with_suffix("").as_posix()
+    if array or path.suffix == ".npz":
+        return Recording(f"{name.as_posix()}::{array}", key, open_npz(path, array, contract))
     kind = _SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise ConfigError(
             f"data {path}: expected FILE.npz::ARRAY, {', '.join(_SUFFIXES)} or a folder. Received: {path.name}."
         )
     samples = open_wav(path, contract) if kind == "wav" else open_table(path, contract)
-    return Recording(name.as_posix(), name.with_suffix("").as_posix(), samples)
+    return Recording(name.as_posix(), key, samples)

@@ -131,6 +131,36 @@ def test_folder_gives_each_file_as_a_recording_in_order_of_names(tmp_path: Path)
     assert blocks == [("a.wav", "a", 0, [[0.0]]), ("b.wav", "b", 0, [[0.5]]), ("day/c.wav", "day/c", 0, [[-0.5]])]
 
 
+def test_folder_and_array_give_each_npz_as_a_recording_keyed_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "hall").mkdir()
+    np.savez(tmp_path / "pump-2.npz", train=np.array([2.0]), test=np.array([0.0]))
+    np.savez(tmp_path / "pump-1.npz", train=np.array([1.0]), test=np.array([0.0]))
+    np.savez(tmp_path / "hall" / "fan.npz", train=np.array([3.0]))
+    (tmp_path / "SOURCE.md").write_text("not data")
+    (tmp_path / "labels.csv").write_text("label\n0\n")
+
+    blocks = read(f"{tmp_path}::train", ONE)
+
+    assert blocks == [
+        ("hall/fan.npz::train", "hall/fan", 0, [[3.0]]),
+        ("pump-1.npz::train", "pump-1", 0, [[1.0]]),
+        ("pump-2.npz::train", "pump-2", 0, [[2.0]]),
+    ]
+
+
+def test_file_of_a_folder_without_the_array_is_named_and_not_left_out(tmp_path: Path) -> None:
+    np.savez(tmp_path / "pump-1.npz", train=np.array([1.0]))
+    np.savez(tmp_path / "pump-2.npz", test=np.array([1.0]))
+
+    with pytest.raises(ConfigError, match=r"pump-2.npz: expected ::ARRAY with one of test. Received: train"):
+        find_recordings(f"{tmp_path}::train", ONE)
+
+
+def test_folder_without_npz_has_no_arrays(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected NPZ files, for FOLDER::ARRAY. Received: none"):
+        find_recordings(f"{tmp_path}::train", ONE)
+
+
 def test_sample_too_large_for_float32_becomes_infinite(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.array([1.0, 1e300]))
 

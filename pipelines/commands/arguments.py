@@ -8,7 +8,7 @@ from typing import Any
 _Verbs = Any  # argparse's own type for a set of sub-commands is private
 
 STREAM = "name of a ready stream, or path of a stream file (YAML)"
-DATA = "FILE.npz::ARRAY, a Parquet, CSV or WAV file, or a folder of them"
+DATA = "FILE.npz::ARRAY, FOLDER::ARRAY for every NPZ in it, a Parquet, CSV or WAV file, or a folder of them"
 BEAM = "Further flags are Beam's own, written --flag=value: --runner=FlinkRunner --parallelism=2 ..."
 
 
