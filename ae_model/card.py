@@ -34,7 +34,7 @@ Severity, in multiples of the threshold: {", ".join(f"{name} {multiple:g}" for n
 ## Training
 
 Data: {manifest.training.data}. Frames: {", ".join(f"{name} {count}" for name, count in manifest.training.frames.items())}.
-{network.loss} with {network.optimizer}, learning rate {network.learning_rate:g}, seed {network.seed}; \
+{_descent(network)}, seed {network.seed}; \
 {len(history.get("loss", []))} epochs, lowest validation loss {min(history.get("val_loss", [float("nan")])):.6g}.
 
 ## Metrics
@@ -54,6 +54,12 @@ def _shape(network: NetworkConfig, contract: FrameContract) -> str:
     width = contract.length * len(contract.channels)
     widths = [width, *network.hidden, network.latent, *reversed(network.hidden), width]
     return f"{network.network} autoencoder {'-'.join(map(str, widths))}"
+
+
+def _descent(network: NetworkConfig) -> str:
+    loss = f"{network.loss} (delta {network.huber_delta:g})" if network.huber_delta else network.loss
+    momentum = f", momentum {network.momentum:g}" if network.momentum else ""
+    return f"{loss} with {network.optimizer}{momentum}, {network.schedule} learning rate {network.learning_rate:g}"
 
 
 def _rate(contract: FrameContract) -> str:

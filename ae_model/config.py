@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Literal, TypeVar
 from ae_model.exceptions import ConfigError
 
 Network = Literal["linear", "dense"]
-Loss = Literal["mse", "bce"]
+Loss = Literal["mse", "bce", "huber"]
 Optimizer = Literal["adam", "sgd"]
+Schedule = Literal["constant", "cosine", "plateau"]
 ScalingKind = Literal["standard", "minmax", "none"]
 ThresholdMethod = Literal["quantile"]
 
@@ -59,8 +60,11 @@ class NetworkConfig:
     latent: int = 8
     hidden: tuple[int, ...] = ()
     loss: Loss = "mse"
+    huber_delta: float | None = None
     optimizer: Optimizer = "adam"
+    momentum: float = 0.0
     learning_rate: float = 0.001
+    schedule: Schedule = "constant"
     epochs: int = 30
     batch_frames: int = 256
     patience: int = 5
@@ -87,6 +91,21 @@ class NetworkConfig:
             self.network != "linear" or (self.loss == "mse" and not self.hidden),
             "network",
             "loss=mse and no hidden layers with network=linear, which is solved exactly",
+            self.network,
+        )
+        self._check_descent()
+
+    def _check_descent(self) -> None:
+        """What the loss, the optimiser or an exact solution has no use for is refused, not ignored."""
+        huber, delta = self.loss == "huber", self.huber_delta
+        rule = "more than 0, in scaled units, with loss=huber" if huber else "nothing unless loss=huber"
+        require(huber == (delta is not None) and (delta is None or delta > 0), "huber_delta", rule, delta)
+        require(0.0 <= self.momentum < 1.0, "momentum", "0 up to 1", self.momentum)
+        require(not self.momentum or self.optimizer == "sgd", "momentum", "0 unless optimizer=sgd", self.momentum)
+        require(
+            self.network != "linear" or not (self.momentum or self.schedule != "constant"),
+            "network",
+            "no momentum and schedule=constant with network=linear, which is solved exactly",
             self.network,
         )
 

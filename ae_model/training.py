@@ -14,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ae_model.config import FrameContract, NetworkConfig
+from ae_model.descent import descend
 from ae_model.exceptions import TrainingError
 from ae_model.networks import build, linear
 from ae_model.networks.graph import Graph, scale
@@ -194,28 +195,8 @@ def _descend(
 ) -> dict[str, list[float]]:
     """Gradient descent, by Keras."""
     model = keras.Sequential([encoder, decoder])
-    optimizers = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD}
-    model.compile(optimizer=optimizers[config.optimizer](config.learning_rate), loss=_LOSSES[config.loss])
-    history = model.fit(
-        training.pairs(config, shuffle=True),
-        validation_data=validation.pairs(config, shuffle=False),
-        epochs=config.epochs,
-        callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_end=report.on_epoch_end),
-            keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True),
-        ],
-        shuffle=False,
-        verbose=0,
-    ).history
-    return {name: [float(value) for value in history[name]] for name in ("loss", "val_loss")}
-
-
-def _cross_entropy(target: Any, output: Any) -> Any:
-    # Frames kept apart may leave the range of the training frames; the loss is only defined in [0, 1].
-    return keras.losses.binary_crossentropy(keras.ops.clip(target, 0.0, 1.0), output)
-
-
-_LOSSES = {"mse": "mse", "bce": _cross_entropy}
+    pairs = (training.pairs(config, shuffle=True), validation.pairs(config, shuffle=False))
+    return descend(model, config, *pairs, on_epoch_end=report.on_epoch_end)
 
 
 def _code_statistics(encoder: Any, frames: _Frames) -> Statistics:

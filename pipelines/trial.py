@@ -111,8 +111,10 @@ class Trial:
                 f"no baseline: a frame has {width} values, more than the {MAX_WIDTH} that can be solved exactly"
             )
             return None
-        latent = min(self.request.network.latent, width)
-        return self.run(replace(self.request.network, network="linear", hidden=(), loss="mse", latent=latent))
+        network = self.request.network
+        # Built anew: an exact solution refuses what only descent needs.
+        linear = NetworkConfig("linear", min(network.latent, width), scaling=network.scaling)
+        return self.run(replace(linear, batch_frames=network.batch_frames, seed=network.seed))
 
     def export(
         self, folder: str, name: str, judged: Judged, frames: dict[str, int], metrics: dict[str, dict[str, float]]

@@ -77,7 +77,7 @@ def test_model_and_baseline_are_published_with_one_version_each(trained: tuple[P
     assert (summary.model, summary.version, summary.promoted) == ("pump", 1, True)
     assert sorted(path.name for path in (folder / "models").iterdir()) == ["pump", "pump.pca"]
     assert Detector.load(Path(summary.path)).manifest.network == SMALL
-    assert current_detector(folder, "pump.pca").manifest.network == replace(SMALL, network="linear", hidden=())
+    assert current_detector(folder, "pump.pca").manifest.network == NetworkConfig("linear", 2, batch_frames=64)
 
 
 def test_splits_have_their_shares_and_the_manifest_says_so(trained: tuple[Path, TrainSummary, list[str]]) -> None:
