@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ae_model import artifact
 from ae_model.config import FrameContract
-from ae_model.evaluation import event_recall, events, false_episodes_per_day
 from ae_model.exceptions import ConfigError
 from ae_model.frames import FrameCutter, usable
+from ae_model.metrics.alerts import event_recall, events, false_episodes_per_day
 from pipelines.samples import find_recordings, iter_blocks, read_blocks
 from pipelines.stream_file import StreamFile
 

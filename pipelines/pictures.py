@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_model.evaluation import events
+from ae_model.metrics.alerts import events
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

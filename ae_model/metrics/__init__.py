@@ -1,0 +1,1 @@
+"""How good a model is, against labels and clean originals: arrays in, numbers out."""
