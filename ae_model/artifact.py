@@ -28,6 +28,7 @@ from ae_model.codes import CodeFormat
 from ae_model.config import require
 from ae_model.exceptions import ArtifactError
 from ae_model.manifest import CARD, GOLDEN, MANIFEST, SCHEMA, UNPUBLISHED, Manifest, TrainingRecord, schema_text
+from ae_model.scopes import EVERY_KEY, Scope
 from ae_model.scratch import scratch_folder
 from ae_model.verify import describe, files, verify
 
@@ -52,6 +53,7 @@ class Facts:
         threshold: the cut-off on the score.
         metrics: by ``model`` and ``baseline``, numbers on frames that training never saw.
         batch_frames: frames per call that suit it best.
+        scope: for which keys it answers.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Facts:
     threshold: Threshold
     metrics: dict[str, dict[str, float]]
     batch_frames: int = 512
+    scope: Scope = EVERY_KEY
 
 
 def export(folder: Path, fitted: Fitted, facts: Facts, golden: NDArray[np.float32]) -> Manifest:
@@ -207,6 +210,7 @@ def _manifest(fitted: Fitted, facts: Facts) -> Manifest:
         files={},
         libraries={**libraries, "python": platform.python_version()},
         batch_frames=facts.batch_frames,
+        scope=facts.scope,
     )
 
 

@@ -13,6 +13,7 @@ from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract, NetworkConfig, from_mapping
 from ae_model.exceptions import ArtifactError, ConfigError
 from ae_model.scaling import Scaling
+from ae_model.scopes import EVERY_KEY, Scope
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -72,6 +73,7 @@ class Manifest:
         libraries: versions it was written with.
         golden: path of the frames with their expected outputs, checked at each load.
         batch_frames: frames per call that suit it best.
+        scope: for which keys it answers; for all, unless the stream asks for a model per key.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Manifest:
     libraries: dict[str, str]
     golden: str = GOLDEN
     batch_frames: int = 512
+    scope: Scope = EVERY_KEY
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -196,6 +199,7 @@ def _objects(mapping: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"unknown keys {sorted(unknown)}")
     objects: dict[str, Any] = {key: from_mapping(cls, mapping[key]) for key, cls in parts.items()}
     # Lists stay lists here, as they are in the manifest of a fresh export.
+    objects["scope"] = from_mapping(Scope, mapping.get("scope", {}))
     objects["training"] = TrainingRecord(**mapping["training"])
     objects["files"] = {_inside(path): FileRecord(**record) for path, record in mapping["files"].items()}
     _inside(mapping["golden"])
