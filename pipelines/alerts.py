@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ae_model.manifest import Manifest
 from ae_model.scoring import attribution, severity
-from pipelines.frame_batch import InferredBatch
+from pipelines.frame_batch import InferredBatch, Scorer
 from pipelines.records import OutputRecord, event_time, kafka_timestamp
 from pipelines.tables import ALERT_SCHEMA
 
@@ -70,6 +70,7 @@ class Alert:
         channels: the largest shares of the error, largest first.
         model: name of the artifact.
         version: its version.
+        layer: whether it is the key's own, its cohort's, that of all keys, or robust statistics.
         error: reconstruction error in squared scaled units; None when not a number.
         latent_distance: distance of the code from the calibration codes; likewise.
         timestamp: event time in milliseconds since 1970, as the record had it; not in the JSON.
@@ -89,6 +90,7 @@ class Alert:
     channels: tuple[ChannelShare, ...]
     model: str
     version: int
+    layer: str
     error: float | None
     latent_distance: float | None
     timestamp: int
@@ -120,12 +122,12 @@ class Alert:
         )
 
 
-def explain(batch: InferredBatch, manifest: Manifest, stream: str) -> list[Alert]:
+def explain(batch: InferredBatch, find_manifest: Callable[[Scorer], Manifest], stream: str) -> list[Alert]:
     """The alerts of a batch, in offset order.
 
     Args:
-        batch: inferred by the artifact of ``manifest``.
-        manifest: names and units of the channels, and the levels of severity.
+        batch: what the models said of frames.
+        find_manifest: of what scored a frame: names and units of the channels, and the levels of severity.
         stream: name of the stream.
     """
     rows = np.flatnonzero(batch.alerting)
@@ -134,9 +136,10 @@ def explain(batch: InferredBatch, manifest: Manifest, stream: str) -> list[Alert
     seen, expected = batch.batch.frames[rows], batch.denoised[rows]
     with np.errstate(invalid="ignore", over="ignore"):
         worst = np.abs(seen - expected).argmax(axis=1)  # (alerts, channels); NaN counts as the largest
+    manifests = [find_manifest(batch.scorer(int(row))) for row in rows]
     return [
         _explain_frame(batch, int(row), _shares(batch.channel_errors[row], manifest, *sides), manifest, stream)
-        for row, *sides in zip(rows, seen, expected, worst, strict=True)
+        for row, manifest, *sides in zip(rows, manifests, seen, expected, worst, strict=True)
     ]
 
 
@@ -150,13 +153,13 @@ def alert_table(alerts: Sequence[Alert]) -> pa.Table:
 def _explain_frame(
     batch: InferredBatch, row: int, shares: tuple[ChannelShare, ...], manifest: Manifest, stream: str
 ) -> Alert:
-    records = batch.records
+    records, scorer = batch.records, batch.scorer(row)
     offset, timestamp = int(records.offsets[row]), int(records.timestamps[row])
     key, time = records.keys[row].as_py(), event_time(timestamp)
     # In float32, as the score was compared: a score on the threshold must reach its level.
-    level = severity(float(batch.scores[row]), float(np.float32(batch.threshold)), manifest.threshold.levels)
+    level = severity(float(batch.scores[row]), float(np.float32(scorer.threshold)), manifest.threshold.levels)
     return Alert(
-        id=_identify(stream, records.topic, records.partition, offset, batch.model, batch.version, RULE),
+        id=_identify(stream, records.topic, records.partition, offset, scorer.model, scorer.version, RULE),
         stream=stream,
         rule=RULE,
         key=None if key is None else key.decode(errors="backslashreplace"),
@@ -165,11 +168,12 @@ def _explain_frame(
         offset=offset,
         time=None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         score=_number(batch.scores[row]),
-        threshold=batch.threshold,
+        threshold=scorer.threshold,
         severity=level,
         channels=shares,
-        model=batch.model,
-        version=batch.version,
+        model=scorer.model,
+        version=scorer.version,
+        layer=scorer.layer,
         error=_number(batch.errors[row]),
         latent_distance=_number(batch.latent_distance[row]),
         timestamp=timestamp,

@@ -7,18 +7,20 @@ that builds or runs the graph imports it, on the workers too.
 from __future__ import annotations
 
 import io
+import json
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.typehints.batch import BatchConverter
 
-from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome, RawBatch
+from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome, RawBatch, Scorer
 
-# bytes of the frame batch, of the arrays and of the model's name; version, threshold
-_INFERRED = struct.Struct(">QQIqd")
-_ARRAYS = ("codes", "denoised", "errors", "channel_errors", "latent_distance", "scores")
+# bytes of the frame batch and of the arrays; the scorers follow as JSON
+_INFERRED = struct.Struct(">QQ")
+_ARRAYS = ("codes", "denoised", "errors", "channel_errors", "latent_distance", "scores", "scored_by")
 # A guess suffices: Beam asks for a size to throttle and to report, per element.
 _BATCH_OVERHEAD_BYTES = 256
 # offset, timestamp and the offsets of the headers
@@ -84,19 +86,19 @@ class InferredBatchCoder(beam.coders.Coder):  # type: ignore[misc]
         """To bytes."""
         buffer = io.BytesIO()
         np.savez(buffer, **{name: getattr(value, name) for name in _ARRAYS})
-        batch, arrays, model = value.batch.to_bytes(), buffer.getvalue(), value.model.encode()
-        head = _INFERRED.pack(len(batch), len(arrays), len(model), value.version, value.threshold)
-        return b"".join([head, batch, arrays, model])
+        batch, arrays = value.batch.to_bytes(), buffer.getvalue()
+        scorers = json.dumps([astuple(scorer) for scorer in value.scorers]).encode()
+        return b"".join([_INFERRED.pack(len(batch), len(arrays)), batch, arrays, scorers])
 
     def decode(self, encoded: bytes) -> InferredBatch:
         """From bytes."""
-        batch_bytes, array_bytes, _, version, threshold = _INFERRED.unpack_from(encoded)
+        batch_bytes, array_bytes = _INFERRED.unpack_from(encoded)
         middle = _INFERRED.size + batch_bytes
         stop = middle + array_bytes
         with np.load(io.BytesIO(encoded[middle:stop]), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
         batch = FrameBatch.from_bytes(encoded[_INFERRED.size : middle])
-        return InferredBatch(batch, **arrays, threshold=threshold, model=encoded[stop:].decode(), version=version)
+        return InferredBatch(batch, **arrays, scorers=tuple(Scorer(*each) for each in json.loads(encoded[stop:])))
 
     def estimate_size(self, value: InferredBatch) -> int:
         """Bytes on the wire, near enough."""

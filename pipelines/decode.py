@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ae_model import artifact, receiver
 from ae_model.exceptions import ConfigError, RecordError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 # Rows decoded in one call; a topic with one record per frame would else call the model for each.
 DECODE_ROWS = 4096
+_SCORER = ["model", "version", "layer"]
 
 
 @dataclass
@@ -76,7 +79,7 @@ def decode_topic(settings: KafkaSettings, topic: str, models: Path, out: Path) -
 
 def decode_parquet(folder: Path, models: Path, out: Path) -> DecodeReport:
     """Decode the codes of a folder that ``run`` or ``score`` wrote; see ``decode_topic``."""
-    rows = (_as_code_rows(table) for table in iter_tables(folder, "codes"))
+    rows = (rows for table in iter_tables(folder, "codes") for rows in _as_code_rows(table))
     return _decode(rows, models, out, DecodeReport(str(out)))
 
 
@@ -139,16 +142,18 @@ def _gather(rows: Iterable[CodeRows]) -> Iterator[CodeRows]:
     yield from (CodeRows.join(group) for group in waiting.values() if group)
 
 
-def _as_code_rows(table: pa.Table) -> CodeRows:
-    """The rows of one file: one topic, partition and model version."""
-    head, code = table.slice(0, 1).to_pylist()[0], table.column("code").combine_chunks()
-    return CodeRows(
-        topic=head["topic"],
-        partition=head["partition"],
-        offsets=table.column("offset").to_numpy(),
-        timestamps=table.column("timestamp").cast(pa.int64()).to_numpy(),
-        keys=table.column("key").combine_chunks(),
-        codes=np.asarray(code.flatten()).reshape(len(code), -1),
-        model=head["model"],
-        version=head["version"],
-    )
+def _as_code_rows(table: pa.Table) -> Iterator[CodeRows]:
+    """The rows of one file, which are of one topic and partition, by model version."""
+    for scorer in table.select(_SCORER).group_by(_SCORER, use_threads=False).aggregate([]).to_pylist():
+        same = [pc.equal(table.column(name), value) for name, value in scorer.items()]
+        rows = table.filter(reduce(pc.and_, same))
+        code = rows.column("code").combine_chunks()
+        yield CodeRows(
+            topic=rows.column("topic")[0].as_py(),
+            partition=rows.column("partition")[0].as_py(),
+            offsets=rows.column("offset").to_numpy(),
+            timestamps=rows.column("timestamp").cast(pa.int64()).to_numpy(),
+            keys=rows.column("key").combine_chunks(),
+            codes=np.asarray(code.flatten()).reshape(len(code), -1),
+            **scorer,
+        )

@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from ae_model.scopes import Layer
 
 Headers = list[tuple[str, bytes]]
 
@@ -215,9 +218,26 @@ class FrameBatch:
         return cls(RawBatch.from_bytes(data[_SHAPE.size + 4 * count :]), samples.reshape(shape))
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """What scored a frame: one version of a model.
+
+    Args:
+        model: name of the artifact.
+        version: its version.
+        layer: whether it is the key's own, its cohort's, that of all keys, or robust statistics.
+        threshold: the artifact's cut-off on the score.
+    """
+
+    model: str
+    version: int
+    layer: Layer
+    threshold: float
+
+
 @dataclass(frozen=True, eq=False)
 class InferredBatch:
-    """Frames with all that one model version says of them.
+    """Frames with all that the models of their keys say of them.
 
     Args:
         batch: the n frames and their records.
@@ -226,10 +246,9 @@ class InferredBatch:
         errors: (n,) float32, reconstruction error in squared scaled units.
         channel_errors: (n, channels) float32, the same per channel.
         latent_distance: (n,) float32, distance of the code from the calibration codes.
-        scores: (n,) float32; at or above ``threshold`` is an alert.
-        threshold: the artifact's cut-off on the score.
-        model: name of the artifact.
-        version: its version.
+        scores: (n,) float32; at or above the scorer's threshold is an alert.
+        scorers: each model version that scored any of them; one, unless the stream has a model per key.
+        scored_by: (n,) int32, the place in ``scorers`` of the one that scored each frame.
     """
 
     batch: FrameBatch
@@ -239,9 +258,8 @@ class InferredBatch:
     channel_errors: NDArray[np.float32]
     latent_distance: NDArray[np.float32]
     scores: NDArray[np.float32]
-    threshold: float
-    model: str
-    version: int
+    scorers: tuple[Scorer, ...]
+    scored_by: NDArray[np.int32]
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -253,9 +271,24 @@ class InferredBatch:
         return self.batch.records
 
     @property
+    def thresholds(self) -> NDArray[np.float32]:
+        """(n,) the cut-off on each frame's score, in float32 as the score is."""
+        return np.array([scorer.threshold for scorer in self.scorers], np.float32)[self.scored_by]
+
+    @property
     def alerting(self) -> NDArray[np.bool_]:
         """(n,) True where the score is not below the threshold; NaN alerts too."""
-        return ~(self.scores < self.threshold)
+        return ~(self.scores < self.thresholds)
+
+    def scorer(self, row: int) -> Scorer:
+        """What scored the frame ``row``."""
+        return self.scorers[int(self.scored_by[row])]
+
+    def parts(self) -> Iterator[tuple[Scorer, NDArray[np.int64]]]:
+        """Each scorer with the rows that it scored, rising; in order of their first rows."""
+        used, first = np.unique(self.scored_by, return_index=True)
+        for place in used[np.argsort(first)]:
+            yield self.scorers[place], np.flatnonzero(self.scored_by == place)
 
 
 @dataclass(frozen=True, eq=False)

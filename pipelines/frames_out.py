@@ -116,7 +116,7 @@ class ParquetOutput:
     def add(self, rows: FrameRows) -> None:
         """Write frames as a row group."""
         columns = [
-            *lineage_columns(rows.rows, rows.rows.model, rows.rows.version),
+            *lineage_columns(rows.rows, [rows.rows], np.zeros(len(rows.rows), np.int32)),
             list_column(rows.frames.reshape(len(rows.frames), -1)),
         ]
         self._writer.write_table(pa.table(columns, schema=FRAME_SCHEMA))

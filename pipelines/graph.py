@@ -144,7 +144,8 @@ class ExplainBatch:
 
     def __call__(self, inferred: InferredBatch) -> list[Alert]:
         """One alert per alerting frame, in frame order."""
-        return explain(inferred, load_detector(self._model_path).manifest, self._stream)
+        manifest = load_detector(self._model_path).manifest
+        return explain(inferred, lambda scorer: manifest, self._stream)
 
 
 class _ExplainAlerts(beam.DoFn):  # type: ignore[misc]

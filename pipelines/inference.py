@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 
 from ae_model.exceptions import RecordError
 from ae_model.model import Detector
 from pipelines.coders import Frame, InferredFrame
 from pipelines.dead_letters import DeadLetter
-from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome
+from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome, Scorer
 from pipelines.meters import METERS
 
 DEAD = "dead_letters"
@@ -159,7 +160,6 @@ def infer_batch(detector: Detector, batch: FrameBatch) -> InferredBatch:
         channel_errors=inference.channel_errors,  # (n, channels)
         latent_distance=inference.latent_distance,  # (n,)
         scores=inference.scores,  # (n,)
-        threshold=manifest.threshold.value,
-        model=manifest.name,
-        version=manifest.version,
+        scorers=(Scorer(manifest.name, manifest.version, manifest.scope.layer, manifest.threshold.value),),
+        scored_by=np.zeros(len(batch), np.int32),
     )

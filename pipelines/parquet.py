@@ -58,7 +58,7 @@ class _WriteParquet(beam.DoFn):  # type: ignore[misc]
         if len(batch) == 0:
             return
         piece = as_piece(batch, self._explain)
-        self._pieces[batch.records.topic, batch.records.partition, batch.model].append(piece)
+        self._pieces[batch.records.topic, batch.records.partition, piece.model].append(piece)
         self._buffered += piece.nbytes
         if self._buffered > MAX_BUFFERED_BYTES:
             self._flush()
@@ -79,8 +79,8 @@ def as_piece(batch: InferredBatch, explain: Explain | None = None) -> Piece:
     piece = Piece(
         first=first,
         last=last,
-        model=batch.model,
-        version=batch.version,
+        model=batch.scorers[0].model,
+        version=batch.scorers[0].version,
         tables={"codes": code_table(batch), "scores": score_table(batch)},
     )
     if explain is not None:

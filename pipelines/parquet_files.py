@@ -86,7 +86,9 @@ class DataFile:
         try:
             stored = pq.ParquetFile(self.path).read()
             columns = {"topic": pa.repeat(self.topic, stored.num_rows)}
-            columns.update((name, stored.column(name)) for name in schema.names if name != "topic")
+            # Files written before models had layers.
+            columns.setdefault("layer", pa.repeat("global", stored.num_rows))
+            columns.update((name, stored.column(name)) for name in schema.names if name in stored.column_names)
             return pa.table([columns[name] for name in schema.names], schema=schema)
         except (OSError, KeyError, pa.ArrowException) as exc:
             raise ConfigError(

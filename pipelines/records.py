@@ -4,7 +4,8 @@
     per="frame"   one record per frame: the frame's own key, float32 little-endian as the value
 
 Both carry where they come from in headers. The stream of a batch needs nothing else to be read:
-``pa.ipc.open_stream(value).read_all()``, with topic, partition, model and version in its metadata.
+``pa.ipc.open_stream(value).read_all()``, with topic, partition, model, version and layer in its
+metadata. A frame batch that several models scored becomes a stream for each of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from ae_model.exceptions import RecordError
 from pipelines.arrow_stream import open_arrow, take_columns
-from pipelines.frame_batch import Headers, InferredBatch
+from pipelines.frame_batch import Headers, InferredBatch, Scorer
 
 Per = Literal["batch", "frame"]
 
@@ -67,6 +68,7 @@ class CodeRows:
         codes: (n, latent) float32.
         model: name of the artifact that made them.
         version: its version; only this one decodes them.
+        layer: whether it is the keys' own, their cohort's, that of all keys, or robust statistics.
     """
 
     topic: str
@@ -77,6 +79,7 @@ class CodeRows:
     codes: NDArray[np.float32]
     model: str
     version: int
+    layer: str
 
     def __len__(self) -> int:
         """Number of codes."""
@@ -105,9 +108,10 @@ class CodeRows:
 
 
 def encode_codes(batch: InferredBatch, per: Per = "batch") -> list[OutputRecord]:
-    """Records for the codes topic, in offset order; none for an empty batch.
+    """Records for the codes topic; none for an empty batch.
 
-    A batch that would not fit in one record becomes several.
+    Per frame they are in offset order. Per batch there is one for each model version, in order
+    of their first frames, and more where one would not fit in a record.
     """
     return _encode(batch, "code", batch.codes, per)
 
@@ -164,30 +168,41 @@ def _encode(batch: InferredBatch, column: str, rows: NDArray[np.float32], per: P
     rows = np.ascontiguousarray(rows, dtype="<f4")  # (n, width)
     if len(batch) == 0:
         return []
-    return _encode_frames(batch, rows) if per == "frame" else _encode_batch(batch, column, rows)
-
-
-def _encode_batch(batch: InferredBatch, column: str, rows: NDArray[np.float32]) -> list[OutputRecord]:
-    records = batch.records
-    schema, head = _stream_head(column, rows.shape[1], records.topic, records.partition, batch.model, batch.version)
+    if per == "frame":
+        return _encode_frames(batch, rows)
     table = pa.RecordBatch.from_arrays(
         [
-            pa.array(records.offsets),
-            pa.array(records.timestamps).view(TIME),
-            records.keys,
+            pa.array(batch.records.offsets),
+            pa.array(batch.records.timestamps).view(TIME),
+            batch.records.keys,
             pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1]),
         ],
-        schema=schema,
+        names=["offset", "timestamp", "key", column],
     )
+    if len(batch.scorers) == 1:
+        return _encode_part(batch, batch.scorers[0], table)
+    return [
+        record for scorer, taken in batch.parts() for record in _encode_part(batch, scorer, table.take(pa.array(taken)))
+    ]
+
+
+def _encode_part(batch: InferredBatch, scorer: Scorer, table: pa.RecordBatch) -> list[OutputRecord]:
+    """Rows that one model version scored, as streams that each fit in a record."""
+    records, (column, codes) = batch.records, (table.schema.names[-1], table.column(3))
+    place = (records.topic, records.partition, scorer.model, scorer.version, scorer.layer)
+    schema, head = _stream_head(column, codes.type.list_size, *place)
+    table = pa.RecordBatch.from_arrays(table.columns, schema=schema)
     return [
         OutputRecord(
             key=None,
             value=b"".join([head, memoryview(table.slice(start, stop - start).serialize()), _END_OF_STREAM]),
-            headers=_lineage(batch, start, stop, BATCH_CONTENT),
+            headers=_lineage(
+                batch, scorer, table.column(0)[start].as_py(), table.column(0)[stop - 1].as_py(), stop - start
+            ),
             partition=records.partition,
-            timestamp_ms=kafka_timestamp(int(records.timestamps[stop - 1])),
+            timestamp_ms=kafka_timestamp(table.column(1)[stop - 1].value),
         )
-        for start, stop in _fit(table, 0, len(batch))
+        for start, stop in _fit(table, 0, len(table))
     ]
 
 
@@ -203,10 +218,10 @@ def _fit(table: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int, in
 
 @lru_cache(maxsize=1024)
 def _stream_head(
-    column: str, width: int, topic: str, partition: int, model: str, version: int
+    column: str, width: int, topic: str, partition: int, model: str, version: int, layer: str
 ) -> tuple[pa.Schema, bytes]:
     """The schema of a stream and its first message, which is the same for every batch."""
-    metadata = {"topic": topic, "partition": str(partition), "model": model, "version": str(version)}
+    metadata = {"topic": topic, "partition": str(partition), "model": model, "version": str(version), "layer": layer}
     fields = [
         ("offset", pa.int64()),
         ("timestamp", TIME),
@@ -221,24 +236,30 @@ def _encode_frames(batch: InferredBatch, rows: NDArray[np.float32]) -> list[Outp
     records = batch.records
     return [
         OutputRecord(
-            key, row.tobytes(), _lineage(batch, i, i + 1, FRAME_CONTENT), records.partition, kafka_timestamp(timestamp)
+            key,
+            row.tobytes(),
+            _lineage(batch, batch.scorer(i), offset, offset, 1, FRAME_CONTENT),
+            records.partition,
+            kafka_timestamp(timestamp),
         )
-        for i, (key, row, timestamp) in enumerate(
-            zip(records.keys.to_pylist(), rows, records.timestamps.tolist(), strict=True)
+        for i, (key, row, offset, timestamp) in enumerate(
+            zip(records.keys.to_pylist(), rows, records.offsets.tolist(), records.timestamps.tolist(), strict=True)
         )
     ]
 
 
-def _lineage(batch: InferredBatch, start: int, stop: int, content: bytes) -> Headers:
-    records = batch.records
+def _lineage(
+    batch: InferredBatch, scorer: Scorer, first: int, last: int, frames: int, content: bytes = BATCH_CONTENT
+) -> Headers:
     return [
-        ("ls-topic", records.topic.encode()),
-        ("ls-partition", b"%d" % records.partition),
-        ("ls-first-offset", b"%d" % records.offsets[start]),
-        ("ls-last-offset", b"%d" % records.offsets[stop - 1]),
-        ("ls-frames", b"%d" % (stop - start)),
-        ("ls-model", batch.model.encode()),
-        ("ls-version", b"%d" % batch.version),
+        ("ls-topic", batch.records.topic.encode()),
+        ("ls-partition", b"%d" % batch.records.partition),
+        ("ls-first-offset", b"%d" % first),
+        ("ls-last-offset", b"%d" % last),
+        ("ls-frames", b"%d" % frames),
+        ("ls-model", scorer.model.encode()),
+        ("ls-version", b"%d" % scorer.version),
+        ("ls-layer", scorer.layer.encode()),
         ("content-type", content),
     ]
 
@@ -258,6 +279,7 @@ def _read_batch(value: bytes) -> CodeRows:
         codes=code.flatten().to_numpy().reshape(len(code), code.type.list_size),
         model=metadata["model"],
         version=int(metadata["version"]),
+        layer=metadata["layer"],
     )
 
 
@@ -271,4 +293,5 @@ def _read_frame(value: bytes, named: dict[str, bytes], key: bytes | None, timest
         codes=np.frombuffer(value, dtype="<f4").reshape(1, -1),
         model=named["ls-model"].decode(),
         version=int(named["ls-version"]),
+        layer=named["ls-layer"].decode(),
     )

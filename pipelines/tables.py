@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.frame_batch import InferredBatch, RawBatch
+from pipelines.frame_batch import InferredBatch, RawBatch, Scorer
 from pipelines.records import TIME, CodeRows
 
 _LINEAGE_FIELDS = [
@@ -17,6 +20,8 @@ _LINEAGE_FIELDS = [
     ("key", pa.binary()),
     ("model", pa.string()),
     ("version", pa.int32()),
+    # Which of a stream's models it is: own, cohort, global or statistics.
+    ("layer", pa.string()),
 ]
 SCORE_SCHEMA = pa.schema(
     [
@@ -53,6 +58,7 @@ ALERT_SCHEMA = pa.schema(
         ("key", pa.string()),
         ("model", pa.string()),
         ("version", pa.int32()),
+        ("layer", pa.string()),
         ("error", pa.float32()),
         ("latent_distance", pa.float32()),
         ("score", pa.float32()),
@@ -65,29 +71,39 @@ ALERT_SCHEMA = pa.schema(
 
 def score_table(batch: InferredBatch) -> pa.Table:
     """The rows of the scores' Parquet files."""
-    threshold = np.full(len(batch), batch.threshold, np.float32)
-    scores = [batch.errors, batch.latent_distance, batch.scores, threshold, batch.alerting]
-    columns = lineage_columns(batch.records, batch.model, batch.version)
-    return pa.table([*columns, *map(pa.array, scores)], schema=SCORE_SCHEMA)
+    scores = [batch.errors, batch.latent_distance, batch.scores, batch.thresholds, batch.alerting]
+    return pa.table([*_lineage(batch), *map(pa.array, scores)], schema=SCORE_SCHEMA)
 
 
 def code_table(batch: InferredBatch) -> pa.Table:
     """The rows of the codes' Parquet files."""
-    columns = lineage_columns(batch.records, batch.model, batch.version)
-    return pa.table([*columns, list_column(batch.codes)], schema=CODE_SCHEMA)
+    return pa.table([*_lineage(batch), list_column(batch.codes)], schema=CODE_SCHEMA)
 
 
-def lineage_columns(rows: RawBatch | CodeRows, model: str, version: int) -> list[pa.Array]:
-    """The first columns of every table: where a frame came from, and what saw it."""
-    n = len(rows)
+def _lineage(batch: InferredBatch) -> list[pa.Array]:
+    return lineage_columns(batch.records, batch.scorers, batch.scored_by)
+
+
+def lineage_columns(
+    rows: RawBatch | CodeRows, scorers: Sequence[Scorer | CodeRows], by: NDArray[Any]
+) -> list[pa.Array]:
+    """The first columns of every table: where a frame came from, and what scored it.
+
+    Args:
+        rows: where the n frames came from.
+        scorers: model, version and layer of each that scored any of them.
+        by: (n,) the place in ``scorers`` of each frame's.
+    """
+    n, place = len(rows), pa.array(by)
     return [
         pa.repeat(rows.topic, n),
         pa.repeat(pa.scalar(rows.partition, pa.int32()), n),
         pa.array(rows.offsets),
         pa.array(rows.timestamps).view(TIME),
         rows.keys,
-        pa.repeat(model, n),
-        pa.repeat(pa.scalar(version, pa.int32()), n),
+        pa.array([scorer.model for scorer in scorers], pa.string()).take(place),
+        pa.array([scorer.version for scorer in scorers], pa.int32()).take(place),
+        pa.array([scorer.layer for scorer in scorers], pa.string()).take(place),
     ]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.frame_batch import FrameBatch, InferredBatch, RawBatch
+from pipelines.frame_batch import FrameBatch, InferredBatch, RawBatch, Scorer
 
 TOPIC = "plant.pumps.frames.v1"
+OWN, COHORT = Scorer("pumps.own.pump-7", 3, "own", 0.5), Scorer("pumps.cohort.hall", 2, "cohort", 2.0)
 # 2026-11-21 04:00:00 UTC
 START_MS = 1_795_233_600_000
 
@@ -35,6 +37,11 @@ def make_raw(
         values=pa.array(values, pa.binary()),
         headers=headers,
     )
+
+
+def score_by(batch: InferredBatch, scorers: Sequence[Scorer], by: Sequence[int]) -> InferredBatch:
+    """The same frames, scored by several models."""
+    return replace(batch, scorers=tuple(scorers), scored_by=np.array(by, np.int32))
 
 
 def make_inferred(
@@ -68,7 +75,6 @@ def make_inferred(
         channel_errors=np.ones((n, shape[1]), np.float32),
         latent_distance=base * 2,
         scores=np.array([0.0] * n if scores is None else scores, np.float32),
-        threshold=1.0,
-        model=model,
-        version=version,
+        scorers=(Scorer(model, version, "global", 1.0),),
+        scored_by=np.zeros(n, np.int32),
     )

@@ -21,7 +21,7 @@ from ae_model.config import FrameContract, NetworkConfig
 from ae_model.manifest import Manifest, TrainingRecord
 from ae_model.scaling import Scaling
 from pipelines.alerts import alert_table, explain
-from pipelines.frame_batch import InferredBatch
+from pipelines.frame_batch import InferredBatch, Scorer
 
 SCHEMA = json.loads(resources.files("pipelines").joinpath("schemas/alert.schema.json").read_text())
 CHANNELS = ("flow", "level", "heat")
@@ -41,13 +41,17 @@ MANIFEST = Manifest(
 )
 
 
+def with_manifest(scorer: Scorer) -> Manifest:
+    return MANIFEST
+
+
 def make_batch(scores: list[float], first: int = 100, **changes: Any) -> InferredBatch:
     batch = make_inferred(range(first, first + len(scores)), scores=scores, shape=(2, 3))
     return replace(batch, **changes)
 
 
 def parse(batch: InferredBatch) -> list[dict[str, Any]]:
-    documents = [json.loads(alert.to_json()) for alert in explain(batch, MANIFEST, "plant")]
+    documents = [json.loads(alert.to_json()) for alert in explain(batch, with_manifest, "plant")]
     for document in documents:
         Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(document)
     return documents
@@ -83,6 +87,7 @@ def test_an_alert_says_what_when_where_and_how_much() -> None:
         ],
         "model": "pumps",
         "version": 1,
+        "layer": "global",
         "error": 101.0,
         "latent_distance": 202.0,
     }
@@ -101,7 +106,7 @@ def test_a_score_on_the_threshold_alerts_and_below_it_does_not() -> None:
 
 
 def test_a_threshold_that_is_no_float32_still_reaches_its_level() -> None:
-    [alert] = parse(make_batch([0.7], threshold=0.7))
+    [alert] = parse(make_batch([0.7], scorers=(Scorer("pumps", 1, "global", 0.7),)))
 
     assert (alert["score"], alert["threshold"], alert["severity"]) == (0.7, 0.7, "warning")
 
@@ -139,18 +144,32 @@ def test_every_alert_fits_the_schema_and_none_is_left_out(scores: list[float]) -
     assert [alert["offset"] for alert in alerts] == [100 + i for i, score in enumerate(scores) if not score < 1.0]
 
 
+def test_each_frame_is_explained_by_the_manifest_of_what_scored_it() -> None:
+    own = Scorer("pumps.own.pump-7", 3, "own", 4.0)
+    batch = make_batch([2.0, 2.0, 5.0], scorers=(Scorer("pumps", 1, "global", 1.0), own), scored_by=np.array([0, 1, 1]))
+    other = replace(MANIFEST, contract=replace(MANIFEST.contract, units=("m3/h", "cm", "C")))
+
+    alerts = explain(batch, lambda scorer: other if scorer == own else MANIFEST, "plant")
+
+    assert [(alert.offset, alert.model, alert.version, alert.layer, alert.threshold) for alert in alerts] == [
+        (100, "pumps", 1, "global", 1.0),
+        (102, "pumps.own.pump-7", 3, "own", 4.0),
+    ]
+    assert [alert.channels[0].unit for alert in alerts] == ["l/s", "m3/h"]
+
+
 def test_ids_are_the_same_on_a_replay_and_differ_in_every_part() -> None:
     batch = make_batch([2.0])
     other_partition = replace(batch, batch=replace(batch.batch, records=replace(batch.records, partition=4)))
     ids = [
-        explain(other, MANIFEST, stream)[0].id
+        explain(other, with_manifest, stream)[0].id
         for other, stream in [
             (batch, "plant"),
             (make_batch([3.0]), "plant"),
             (batch, "plant2"),
             (make_batch([2.0], first=101), "plant"),
-            (make_batch([2.0], version=2), "plant"),
-            (make_batch([2.0], model="pumps2"), "plant"),
+            (make_batch([2.0], scorers=(Scorer("pumps", 2, "global", 1.0),)), "plant"),
+            (make_batch([2.0], scorers=(Scorer("pumps2", 1, "global", 1.0),)), "plant"),
             (other_partition, "plant"),
         ]
     ]
@@ -167,14 +186,14 @@ def test_no_more_than_five_channels_are_named() -> None:
     batch = make_inferred([7], scores=[2.0], shape=(2, 8))
     batch.channel_errors[0] = [0, 1, 2, 3, 4, 5, 6, 7]
 
-    [alert] = explain(batch, manifest, "plant")
+    [alert] = explain(batch, lambda scorer: manifest, "plant")
 
     assert [share.channel for share in alert.channels] == ["c7", "c6", "c5", "c4", "c3"]
     assert [share.unit for share in alert.channels] == [""] * 5
 
 
 def test_the_record_is_a_cloudevent_in_binary_mode_with_the_id_as_key() -> None:
-    [alert] = explain(make_batch([2.0]), MANIFEST, "plant é")
+    [alert] = explain(make_batch([2.0]), with_manifest, "plant é")
 
     record = alert.to_record()
 
@@ -199,19 +218,19 @@ def test_a_time_no_calendar_holds_is_left_out(timestamp: int) -> None:
     odd = replace(batch, batch=replace(batch.batch, records=records))
 
     [document] = parse(odd)
-    [alert] = explain(odd, MANIFEST, "plant")
+    [alert] = explain(odd, with_manifest, "plant")
 
     assert (document["time"], document["key"]) == (None, "\\xffkey")
     assert "ce_time" not in dict(alert.to_record().headers)
 
 
 def test_no_alert_costs_nothing_and_changes_nothing() -> None:
-    assert explain(make_batch([0.0, 0.5]), MANIFEST, "plant") == []
-    assert explain(make_batch([]), MANIFEST, "plant") == []
+    assert explain(make_batch([0.0, 0.5]), with_manifest, "plant") == []
+    assert explain(make_batch([]), with_manifest, "plant") == []
 
 
 def test_alert_rows_hold_what_the_alerts_say() -> None:
-    alerts = explain(make_batch([2.5, 0.0, np.nan]), MANIFEST, "plant")
+    alerts = explain(make_batch([2.5, 0.0, np.nan]), with_manifest, "plant")
 
     rows = alert_table(alerts).to_pylist()
 

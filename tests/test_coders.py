@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import apache_beam as beam
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from apache_beam.typehints.batch import BatchConverter
 from test_frame_batch import make_inferred
 
 from pipelines.coders import Frame, InferredFrame, WholeBatchConverter
-from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome, RawBatch
+from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome, RawBatch, Scorer
 
 
 @pytest.mark.parametrize(
@@ -22,14 +24,17 @@ def test_each_unit_has_a_coder_that_is_not_pickle(unit: type, name: str) -> None
 
 def test_inferred_batch_survives_its_coder() -> None:
     coder = beam.coders.registry.get_coder(InferredBatch)
+    own = Scorer("m.own.é", 7, "own", 0.1)
     inferred = make_inferred([0.5, float("nan")], threshold=0.25)
+    inferred = replace(inferred, scorers=(*inferred.scorers, own), scored_by=np.array([1, 0], np.int32))
 
     again = coder.decode(coder.encode(inferred))
 
     for name in ("codes", "denoised", "errors", "channel_errors", "latent_distance", "scores"):
         np.testing.assert_array_equal(getattr(again, name), getattr(inferred, name))
     np.testing.assert_array_equal(again.batch.frames, inferred.batch.frames)
-    assert (again.model, again.version, again.threshold) == ("m", 4, 0.25)
+    assert again.scorers == (Scorer("m", 4, "global", 0.25), own)
+    assert again.scored_by.tolist() == [1, 0]
     assert again.records.offsets.tolist() == [0, 1]
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import small_models
-from small_batches import START_MS, make_raw
+from small_batches import START_MS, make_raw, score_by
 from small_models import CONTRACT, make_frames
 
 from ae_model import artifact
@@ -22,7 +22,7 @@ from ae_model.config import FrameContract
 from ae_model.exceptions import ArtifactError, ConfigError, SinkError, SourceGoneError
 from ae_model.model import Detector
 from pipelines.decode import decode_parquet, decode_topic
-from pipelines.frame_batch import FrameBatch, InferredBatch
+from pipelines.frame_batch import FrameBatch, InferredBatch, Scorer
 from pipelines.frames_out import FrameRows, open_output
 from pipelines.kafka.client import KafkaSettings, make_producer
 from pipelines.kafka.offsets import create_topics
@@ -59,9 +59,8 @@ def infer(detector: Detector, first: int, count: int, version: int = 1, partitio
         channel_errors=inference.channel_errors,
         latent_distance=inference.latent_distance,
         scores=inference.scores,
-        threshold=0.5,
-        model="small",
-        version=version,
+        scorers=(Scorer("small", version, "global", 0.5),),
+        scored_by=np.zeros(count, np.int32),
     )
 
 
@@ -75,7 +74,7 @@ def code_rows(count: int, partition: int = 3, first: int = 0) -> CodeRows:
     offsets = np.arange(first, first + count)
     keys = pa.array([b"mic"] * count, pa.binary())
     codes = np.zeros((count, 2), np.float32)
-    return CodeRows("site.mics.frames.v1", partition, offsets, offsets * 1000, keys, codes, "mics", 1)
+    return CodeRows("site.mics.frames.v1", partition, offsets, offsets * 1000, keys, codes, "mics", 1, "global")
 
 
 def test_parquet_codes_of_two_versions_become_the_frames_that_the_model_gave(
@@ -103,13 +102,37 @@ def test_parquet_codes_of_two_versions_become_the_frames_that_the_model_gave(
     }
 
 
+def test_rows_of_one_file_by_several_versions_are_each_decoded_by_their_own(
+    tmp_path: Path, models: Path, detector: Detector
+) -> None:
+    batch = infer(detector, 0, 6)
+    mixed = score_by(batch, [*batch.scorers, Scorer("small", 2, "own", 0.5)], [0, 1, 1, 0, 1, 0])
+
+    report = decode_parquet(write_folder(tmp_path / "out", mixed), models, tmp_path / "frames.npz")
+
+    with np.load(tmp_path / "frames.npz", allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["frames"], batch.denoised, rtol=1e-5, atol=1e-7)
+        assert arrays["offsets"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert report.versions == {"small v1": 3, "small v2": 3}
+
+
 def test_frames_as_parquet_are_flat_rows_with_their_lineage(tmp_path: Path, models: Path, detector: Detector) -> None:
     batch = infer(detector, 0, 2)
 
     decode_parquet(write_folder(tmp_path / "out", batch), models, tmp_path / "frames.parquet")
 
     table = pq.read_table(tmp_path / "frames.parquet")
-    assert table.column_names == ["topic", "partition", "offset", "timestamp", "key", "model", "version", "frame"]
+    assert table.column_names == [
+        "topic",
+        "partition",
+        "offset",
+        "timestamp",
+        "key",
+        "model",
+        "version",
+        "layer",
+        "frame",
+    ]
     assert table.column("offset").to_pylist() == [0, 1]
     rows = np.array(table.column("frame").to_pylist()).reshape(2, *CONTRACT.shape)
     np.testing.assert_allclose(rows, batch.denoised, rtol=1e-5, atol=1e-7)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.frame_batch import FrameBatch, InferredBatch, RawBatch
+from pipelines.frame_batch import FrameBatch, InferredBatch, RawBatch, Scorer
 
 RECORDS = st.lists(
     st.tuples(
@@ -135,9 +135,8 @@ def make_inferred(scores: list[float], threshold: float = 1.0) -> InferredBatch:
         channel_errors=np.ones((count, 2), "f4"),
         latent_distance=np.zeros(count, "f4"),
         scores=column,
-        threshold=threshold,
-        model="m",
-        version=4,
+        scorers=(Scorer("m", 4, "global", threshold),),
+        scored_by=np.zeros(count, np.int32),
     )
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_frame_batch import make_raw
 
+from ae_model.scopes import EVERY_KEY
 from ae_model.scoring import Inference
-from pipelines.frame_batch import FrameBatch
+from pipelines.frame_batch import FrameBatch, Scorer
 from pipelines.inference import bury, infer_surely
 
 POISON = -1.0
@@ -20,7 +21,9 @@ POISON = -1.0
 class FussyDetector:
     """Doubles frames, and fails on any batch that holds the poison."""
 
-    manifest = SimpleNamespace(threshold=SimpleNamespace(value=10.0), name="fussy", version=2, batch_frames=4)
+    manifest = SimpleNamespace(
+        threshold=SimpleNamespace(value=10.0), name="fussy", version=2, batch_frames=4, scope=EVERY_KEY
+    )
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -47,7 +50,7 @@ def test_healthy_batch_takes_one_call() -> None:
     assert outcome.inferred is not None
     assert outcome.inferred.scores.tolist() == [1, 2, 3]
     assert outcome.inferred.denoised.ravel().tolist() == [2, 4, 6]
-    assert (outcome.inferred.model, outcome.inferred.version, outcome.inferred.threshold) == ("fussy", 2, 10.0)
+    assert outcome.inferred.scorers == (Scorer("fussy", 2, "global", 10.0),)
 
 
 def test_one_poisoned_frame_is_found_and_keeps_its_record() -> None:

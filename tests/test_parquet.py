@@ -93,6 +93,14 @@ def test_files_are_packed_for_floats_and_carry_their_lineage(tmp_path: Path) -> 
     }
 
 
+def test_file_written_before_there_were_layers_is_of_the_global_one(tmp_path: Path) -> None:
+    write(tmp_path, piece(5, 6))
+    [file] = find_files(tmp_path, "scores")
+    pq.write_table(pq.ParquetFile(file.path).read().drop_columns("layer"), file.path)
+
+    assert read_table(tmp_path, "scores").column("layer").to_pylist() == ["global", "global"]
+
+
 def test_a_replay_writes_nothing_twice_and_is_counted(tmp_path: Path) -> None:
     write(tmp_path, piece(0, 9), piece(10, 19))
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_batches import START_MS, TOPIC, make_inferred
+from small_batches import COHORT, OWN, START_MS, TOPIC, make_inferred, score_by
 
 from ae_model.exceptions import RecordError
-from pipelines.frame_batch import InferredBatch
+from pipelines.frame_batch import InferredBatch, Scorer
 from pipelines.records import (
     CodeRows,
     encode_codes,
@@ -49,6 +49,7 @@ def test_a_batch_is_one_arrow_stream_that_anyone_can_read() -> None:
         b"partition": b"3",
         b"model": b"pumps",
         b"version": b"7",
+        b"layer": b"global",
     }
     assert table.column("offset").to_pylist() == [5, 6, 9]
     assert table.column("key").to_pylist() == [b"pump-5", b"pump-6", b"pump-9"]
@@ -67,9 +68,36 @@ def test_a_batch_carries_its_lineage_in_headers_and_keeps_its_partition() -> Non
         ("ls-frames", b"3"),
         ("ls-model", b"pumps"),
         ("ls-version", b"7"),
+        ("ls-layer", b"global"),
         ("content-type", b"application/vnd.apache.arrow.stream"),
     ]
     assert (record.key, record.partition, record.timestamp_ms) == (None, 3, START_MS + 9000)
+
+
+def test_a_batch_by_several_models_is_a_stream_for_each_that_says_which() -> None:
+    batch = score_by(make_inferred([5, 6, 8, 9]), [OWN, COHORT], [1, 0, 1, 0])
+
+    records = encode_codes(batch)
+
+    parts = [read_codes(record.value, record.headers) for record in records]
+    assert [(part.model, part.version, part.layer, part.offsets.tolist()) for part in parts] == [
+        ("pumps.cohort.hall", 2, "cohort", [5, 8]),
+        ("pumps.own.pump-7", 3, "own", [6, 9]),
+    ]
+    assert [part.codes.tolist() for part in parts] == [[[5, 5], [8, 8]], [[6, 6], [9, 9]]]
+    assert [part.keys.to_pylist() for part in parts] == [[b"pump-5", b"pump-8"], [b"pump-6", b"pump-9"]]
+    assert [dict(record.headers)["ls-first-offset"] for record in records] == [b"5", b"6"]
+    assert [dict(record.headers)["ls-last-offset"] for record in records] == [b"8", b"9"]
+    assert [dict(record.headers)["ls-frames"] for record in records] == [b"2", b"2"]
+    assert [record.timestamp_ms for record in records] == [START_MS + 8000, START_MS + 9000]
+
+
+def test_per_frame_the_order_holds_across_models() -> None:
+    batch = score_by(make_inferred([5, 6, 8]), [OWN, COHORT], [1, 0, 1])
+
+    parts = read_all(batch, "frame")
+
+    assert [(part.offsets.tolist(), part.layer) for part in parts] == [([5], "cohort"), ([6], "own"), ([8], "cohort")]
 
 
 def test_per_frame_each_record_has_the_frames_key_and_bare_floats() -> None:
@@ -164,6 +192,7 @@ def test_score_table_has_the_promised_columns() -> None:
             "key",
             "model",
             "version",
+            "layer",
             "error",
             "latent_distance",
             "score",
@@ -179,6 +208,7 @@ def test_score_table_has_the_promised_columns() -> None:
             "key": b"pump-5",
             "model": "pumps",
             "version": 1,
+            "layer": "global",
             "error": 5.0,
             "latent_distance": 10.0,
             "score": 0.5,
@@ -192,6 +222,7 @@ def test_score_table_has_the_promised_columns() -> None:
             "key": b"pump-6",
             "model": "pumps",
             "version": 1,
+            "layer": "global",
             "error": 6.0,
             "latent_distance": 12.0,
             "score": 1.0,
@@ -201,9 +232,21 @@ def test_score_table_has_the_promised_columns() -> None:
     ]
 
 
+def test_tables_say_row_by_row_what_scored_them() -> None:
+    batch = score_by(make_inferred([5, 6, 8], scores=[1.0, 1.0, 2.0]), [OWN, COHORT], [0, 1, 1])
+
+    scores, codes = score_table(batch).to_pydict(), code_table(batch).to_pydict()
+
+    assert scores["model"] == codes["model"] == ["pumps.own.pump-7", "pumps.cohort.hall", "pumps.cohort.hall"]
+    assert scores["version"] == codes["version"] == [3, 2, 2]
+    assert scores["layer"] == codes["layer"] == ["own", "cohort", "cohort"]
+    assert scores["threshold"] == [0.5, 2.0, 2.0]
+    assert scores["alert"] == [True, False, True]
+
+
 def test_a_score_on_the_threshold_says_the_same_in_every_column() -> None:
     # 0.7 is not a float32: read as float64, score and threshold would disagree.
-    batch = replace(make_inferred([5], scores=[0.7]), threshold=0.7)
+    batch = replace(make_inferred([5], scores=[0.7]), scorers=(Scorer("pumps", 1, "global", 0.7),))
 
     [row] = score_table(batch).to_pylist()
 
