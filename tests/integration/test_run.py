@@ -89,7 +89,8 @@ def test_receiver_decodes_the_codes_to_what_the_model_reconstructs(
     }
     expected = detector.reconstruct(small_models.make_frames(90, 5))
     ordered = np.stack([received[index % 3, index // 3] for index in range(90)])
-    np.testing.assert_array_equal(ordered, expected)
+    # To rounding: float32 kernels may differ with the size of a frame batch.
+    np.testing.assert_allclose(ordered, expected, rtol=1e-5, atol=1e-7)
     assert {(row.topic, row.model, row.version) for row in rows} == {(stream.input.topic, "small", 1)}
 
 
