@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.pictures import plot_code_map, plot_history, plot_scores, plot_waveforms
+from pipelines.pictures import plot_code_map, plot_error_histogram, plot_history, plot_scores, plot_waveforms
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -32,6 +32,23 @@ def test_scores_without_labels_or_alerts_are_drawn(tmp_path: Path) -> None:
     plot_scores(np.arange(5) * 1000, np.zeros(5), 1.0, None, tmp_path / "scores.png", "all calm")
 
     assert png_size(tmp_path / "scores.png") == (1300, 598)
+
+
+def test_histogram_is_drawn_with_its_tail_and_the_labelled_frames_apart(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).gamma(2.0, size=500)
+    scores[:2] = [np.nan, 0.0]
+    tail = np.array([3.0, 9.0]), np.array([0.2, 0.001])
+
+    plot_error_histogram(scores, 5.0, tmp_path / "histogram.png", tail, scores > 4, "pump", "a unit")
+
+    assert png_size(tmp_path / "histogram.png") == (1300, 598)
+
+
+@pytest.mark.parametrize("scores", [np.zeros(3), np.full(3, np.nan), np.empty(0), np.array([np.inf, 2.0])])
+def test_histogram_of_any_scores_is_drawn(tmp_path: Path, scores: np.ndarray) -> None:
+    plot_error_histogram(scores, 1.0, tmp_path / "histogram.png")
+
+    assert png_size(tmp_path / "histogram.png") == (1300, 598)
 
 
 @pytest.mark.parametrize("samples", [10, 4000])

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, BLUE, RED, GREY, AMBER = "#1f2933", "#2563a8", "#c62f2f", "#9aa5b1", "#f4c95d"
+INK, BLUE, RED, GREY = "#1f2933", "#2563a8", "#c62f2f", "#9aa5b1"
+# Labelled events: behind a line, and as a line of their own.
+AMBER, OCHRE = "#f4c95d", "#b7791f"
 _DPI = 130
 
 

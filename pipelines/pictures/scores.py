@@ -1,4 +1,4 @@
-"""Scores of frames: over time."""
+"""Scores of frames: over time, and how often each comes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.metrics.alerts import events
-from pipelines.pictures.canvas import AMBER, BLUE, INK, RED, add_legend, new_figure, save
+from pipelines.pictures.canvas import AMBER, BLUE, INK, OCHRE, RED, add_legend, new_figure, save
 
 # Milliseconds since 1970 below this are no dates of a recorder but times since its start: 1973.
 _FIRST_DATE_MS = 10**11
 _UNITS_MS = (("days", 86_400_000.0), ("hours", 3_600_000.0), ("minutes", 60_000.0), ("s", 1000.0))
+
+_GROUP_STYLES: tuple[dict[str, Any], ...] = (
+    {"fill": True, "alpha": 0.6, "color": BLUE},
+    {"lw": 1.8, "color": OCHRE},
+)
 
 
 def plot_scores(
@@ -36,8 +41,7 @@ def plot_scores(
     """
     figure, (axes,) = new_figure(title, height=4.6)
     times, label = _time_axis(timestamps)
-    lowest = max(float(scores[scores > 0].min(initial=threshold)), threshold * 1e-6)
-    shown = np.maximum(scores, lowest)
+    shown = np.maximum(scores, _lowest(scores, threshold))
     alerting = ~(scores < threshold)
     for number, (start, stop) in enumerate(events(labels) if labels is not None else []):
         # A shade of one row would be thinner than a pixel.
@@ -50,6 +54,65 @@ def plot_scores(
     axes.set(yscale="log", xlabel=label, ylabel="error (squared scaled units)", xlim=(times[0], times[-1]))
     add_legend(axes, below=True)
     save(figure, path)
+
+
+def plot_error_histogram(
+    scores: NDArray[Any],
+    threshold: float,
+    path: Path,
+    tail: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    labels: NDArray[Any] | None = None,
+    title: str = "Scores and threshold",
+    unit: str = "squared scaled units",
+) -> None:
+    """How often each score comes, on logarithmic axes, with the threshold.
+
+    Args:
+        scores: (n,); those that are not finite are counted in the legend alone.
+        threshold: scores at or above it alert.
+        path: PNG to write.
+        tail: (m,) rising scores and (m,) the density that a fit gives them, per unit of score.
+        labels: (n,) non-zero within an event, to show those frames apart; or None.
+        title: headline.
+        unit: of the scores.
+    """
+    figure, (axes,) = new_figure(title, height=4.6)
+    labelled = np.zeros(len(scores), bool) if labels is None else labels != 0
+    known = np.isfinite(scores)
+    lowest = _lowest(scores[known], threshold)
+    edges = _edges(scores[known], lowest, threshold)
+    groups = ((~labelled, "frames" if labels is None else "unlabelled frames"), (labelled, "labelled frames"))
+    for (chosen, name), style in zip(groups, _GROUP_STYLES, strict=True):
+        shown = np.maximum(scores[chosen & known], lowest)
+        if len(shown):
+            share = float(np.mean(~(scores[chosen] < threshold)))
+            heights, _ = np.histogram(shown, edges, density=True)
+            axes.stairs(heights, edges, label=f"{name} ({chosen.sum():,}), {_percent(share)} alert", **style)
+    if tail is not None:
+        axes.plot(*tail, color=RED, lw=1.6, label="fitted tail")
+    axes.axvline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.3g}")
+    if not known.all():
+        axes.plot([], [], " ", label=f"not finite: {(~known).sum():,}")
+    axes.set(xscale="log", yscale="log" if known.any() else "linear", xlim=(edges[0], edges[-1]))
+    axes.set(xlabel=f"score ({unit})", ylabel="density (share of frames per unit of score)")
+    add_legend(axes, below=True)
+    save(figure, path)
+
+
+def _percent(share: float) -> str:
+    return "none" if share == 0 else f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
+
+
+def _lowest(scores: NDArray[Any], threshold: float) -> float:
+    """What a score of 0 is drawn as on a logarithmic axis."""
+    return max(float(scores[scores > 0].min(initial=threshold)), threshold * 1e-6)
+
+
+def _edges(scores: NDArray[Any], lowest: float, threshold: float) -> NDArray[np.float64]:
+    """Edges of bins of equal width on a logarithmic axis that holds all scores and the threshold."""
+    highest = max(float(scores.max(initial=threshold)), threshold)
+    edges: NDArray[np.float64] = np.geomspace(lowest * 0.9, highest * 1.1, 81)
+    return edges
 
 
 def _time_axis(timestamps: NDArray[np.int64]) -> tuple[NDArray[Any], str]:
