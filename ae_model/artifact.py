@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from ae_model.calibration import Threshold
 from ae_model.card import write_card
-from ae_model.codes import CodeFormat
 from ae_model.config import require
 from ae_model.exceptions import ArtifactError
 from ae_model.manifest import CARD, GOLDEN, MANIFEST, SCHEMA, UNPUBLISHED, Manifest, TrainingRecord, schema_text
@@ -203,7 +202,7 @@ def _manifest(fitted: Fitted, facts: Facts) -> Manifest:
         contract=fitted.contract,
         network=fitted.config,
         threshold=facts.threshold,
-        codes=CodeFormat(fitted.config.latent),
+        codes=fitted.code_format,
         scaling=fitted.scaling,
         training=TrainingRecord(facts.data, facts.frames, fitted.history),
         metrics=facts.metrics,

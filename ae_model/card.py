@@ -26,7 +26,7 @@ Scaling ({manifest.scaling.kind}) is inside the graph: frames go in and come out
 
 ## Outputs
 
-Codes of {manifest.codes.latent} {manifest.codes.dtype}, {manifest.codes.latent * 4} bytes a frame where the frame has {4 * contract.length * len(contract.channels)}.
+Codes of {manifest.codes.latent} {manifest.codes.dtype}, {manifest.codes.bytes} bytes a frame where the frame has {4 * contract.length * len(contract.channels)}.
 The score is the mean squared difference of the scaled frames. At or above {threshold.value:.6g} it is an alert:
 the {threshold.method} {threshold.target:g} of {threshold.frames} calibration frames, which training never saw.
 Severity, in multiples of the threshold: {", ".join(f"{name} {multiple:g}" for name, multiple in threshold.levels.items())}.

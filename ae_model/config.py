@@ -12,6 +12,7 @@ Network = Literal["linear", "dense"]
 Loss = Literal["mse", "bce", "huber"]
 Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
+CodeDtype = Literal["float32", "int8"]
 ScalingKind = Literal["standard", "minmax", "none"]
 ThresholdMethod = Literal["quantile"]
 
@@ -70,6 +71,7 @@ class NetworkConfig:
     patience: int = 5
     seed: int = 7
     scaling: ScalingKind = "standard"
+    codes: CodeDtype = "float32"
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 

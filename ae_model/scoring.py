@@ -17,7 +17,7 @@ class Inference:
     """All that a detector says of n frames.
 
     Args:
-        codes: (n, latent) float32.
+        codes: (n, latent) float32, or int8 in whole steps.
         frames: (n, length, channels) float32, reconstructed, in the frames' own units.
         errors: (n,) float32, mean squared difference of the scaled frames.
         channel_errors: (n, channels) float32, the same per channel.
@@ -26,7 +26,7 @@ class Inference:
         scores: (n,) float32, what the threshold is compared with.
     """
 
-    codes: NDArray[np.float32]
+    codes: NDArray[Any]
     frames: NDArray[np.float32]
     errors: NDArray[np.float32]
     channel_errors: NDArray[np.float32]

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ae_model.codes import CodeFormat, make_format
 from ae_model.config import FrameContract, NetworkConfig
 from ae_model.descent import descend
 from ae_model.exceptions import TrainingError
@@ -45,6 +46,7 @@ class Fitted:
         decoder: ``keras.Model``, codes to scaled frames.
         code_mean: (latent,) of the training codes.
         code_variance: (latent,) likewise.
+        code_format: what a code is.
         history: ``loss`` and ``val_loss`` per epoch.
         frames: how many frames it was fitted on.
     """
@@ -56,13 +58,15 @@ class Fitted:
     decoder: Any
     code_mean: NDArray[np.float64]
     code_variance: NDArray[np.float64]
+    code_format: CodeFormat
     history: dict[str, list[float]]
     frames: int
 
     @cached_property
     def graph(self) -> Graph:
         """What an export of it computes."""
-        return Graph(self.contract, self.scaling, self.encoder, self.decoder, self.code_mean, self.code_variance)
+        codes = (self.code_mean, self.code_variance, self.code_format)
+        return Graph(self.contract, self.scaling, self.encoder, self.decoder, *codes)
 
     def infer(self, frames: NDArray[np.float32]) -> Inference:
         """What the exported detector will say of frames (n, length, channels)."""
@@ -108,7 +112,8 @@ def fit(
     train = _solve if config.network == "linear" else _descend
     history = train(encoder, decoder, config, fitted_on, judged_on, report)
     codes = _code_statistics(encoder, fitted_on)
-    return Fitted(contract, config, scaling, encoder, decoder, codes.mean, codes.variance, history, fitted_on.count)
+    about_codes = (codes.mean, codes.variance, make_format(config.codes, codes))
+    return Fitted(contract, config, scaling, encoder, decoder, *about_codes, history, fitted_on.count)
 
 
 @dataclass(frozen=True)

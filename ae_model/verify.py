@@ -20,9 +20,9 @@ from ae_model.manifest import MANIFEST, SAVED_MODEL, UNPUBLISHED, FileRecord, Ma
 
 # What the networks need, and nothing that reads or writes beyond tensors; weights are only read.
 ALLOWED_OPS = frozenset(
-    {"AddV2", "BiasAdd", "Const", "Identity", "MatMul", "Maximum", "Mean", "Minimum", "Mul", "NoOp", "Pack"}
-    | {"ParseExampleV2", "Placeholder", "ReadVariableOp", "RealDiv", "Relu", "Reshape", "Shape", "Sigmoid", "Square"}
-    | {"SquaredDifference", "StatefulPartitionedCall", "StridedSlice", "Sub", "Sum", "VarHandleOp"}
+    {"AddV2", "BiasAdd", "Cast", "Const", "Identity", "MatMul", "Maximum", "Mean", "Minimum", "Mul", "NoOp", "Pack"}
+    | {"ParseExampleV2", "Placeholder", "ReadVariableOp", "RealDiv", "Relu", "Reshape", "Round", "Shape", "Sigmoid"}
+    | {"Square", "SquaredDifference", "StatefulPartitionedCall", "StridedSlice", "Sub", "Sum", "VarHandleOp"}
 )
 # The saver's own, which restore the weights at load; nothing that is served may reach them.
 SAVER_OPS = frozenset(
@@ -178,7 +178,8 @@ def _check_signatures(folder: Path, graph: Any, manifest: Manifest) -> None:
 def _signatures(manifest: Manifest) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
     length, channels = manifest.contract.shape
     frames = {"frames": f"FLOAT[-1,{length},{channels}]"}
-    codes = {"codes": f"FLOAT[-1,{manifest.codes.latent}]"}
+    kinds = {"float32": "FLOAT", "int8": "INT8"}
+    codes = {"codes": f"{kinds[manifest.codes.dtype]}[-1,{manifest.codes.latent}]"}
     numbers = dict.fromkeys(("errors", "latent_distance", "scores"), "FLOAT[-1]")
     everything = {**frames, **codes, **numbers, "channel_errors": f"FLOAT[-1,{channels}]"}
     return {

@@ -241,7 +241,7 @@ class InferredBatch:
 
     Args:
         batch: the n frames and their records.
-        codes: (n, latent) float32.
+        codes: (n, latent) float32 or int8, as the artifact says.
         denoised: (n, length, channels) float32, in the frames' own units.
         errors: (n,) float32, reconstruction error in squared scaled units.
         channel_errors: (n, channels) float32, the same per channel.
@@ -252,7 +252,7 @@ class InferredBatch:
     """
 
     batch: FrameBatch
-    codes: NDArray[np.float32]
+    codes: NDArray[Any]
     denoised: NDArray[np.float32]
     errors: NDArray[np.float32]
     channel_errors: NDArray[np.float32]

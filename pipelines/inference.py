@@ -18,6 +18,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
 
+from ae_model.codes import count_clipped
 from ae_model.exceptions import RecordError
 from ae_model.model import Detector
 from pipelines.coders import Frame, InferredFrame
@@ -103,6 +104,7 @@ class _UnstackFrames(beam.DoFn):  # type: ignore[misc]
         self._ok = Metrics.counter("latentstream", "ok")
         self._dead = Metrics.counter("latentstream", "dead")
         self._alerts = Metrics.counter("latentstream", "alerts")
+        self._clipped = Metrics.counter("latentstream", "clipped")
 
     @beam.DoFn.yields_elements  # type: ignore[untyped-decorator]
     def process_batch(self, batch: Outcome) -> Iterator[InferredBatch]:
@@ -114,6 +116,9 @@ class _UnstackFrames(beam.DoFn):  # type: ignore[misc]
             alerts = int(batch.inferred.alerting.sum())
             METERS.add("alerts", alerts)
             self._alerts.inc(alerts)
+            clipped = count_clipped(batch.inferred.codes)
+            METERS.add("clipped", clipped)
+            self._clipped.inc(clipped)
             yield batch.inferred
         else:
             METERS.add("dead", len(batch))

@@ -1,8 +1,9 @@
 """What is written to Kafka: one Arrow schema per output, and how each is read back.
 
     per="batch"   one Arrow IPC stream per frame batch: offset, timestamp, key, and code or frame
-    per="frame"   one record per frame: the frame's own key, float32 little-endian as the value
+    per="frame"   one record per frame: the frame's own key, the bare numbers as the value
 
+Numbers are float32, little-endian; codes may be int8, one byte each, as the artifact says.
 Both carry where they come from in headers. The stream of a batch needs nothing else to be read:
 ``pa.ipc.open_stream(value).read_all()``, with topic, partition, model, version and layer in its
 metadata. A frame batch that several models scored becomes a stream for each of them.
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +28,14 @@ from pipelines.frame_batch import Headers, InferredBatch, Scorer
 Per = Literal["batch", "frame"]
 
 BATCH_CONTENT = b"application/vnd.apache.arrow.stream"
-FRAME_CONTENT = b"application/vnd.latentstream.float32-le"
+# By the type of the numbers, which a bare value does not tell.
+FRAME_CONTENTS = {"float32": b"application/vnd.latentstream.float32-le", "int8": b"application/vnd.latentstream.int8"}
+_DTYPES = {content: np.dtype(name).newbyteorder("<") for name, content in FRAME_CONTENTS.items()}
 # A broker left at its default takes 1 MiB; this leaves room for headers and the record itself.
 MAX_RECORD_BYTES = 900_000
 TIME = pa.timestamp("ms", "UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_NUMBERS = (pa.float32(), pa.int8())
 # Continuation marker and a length of 0: the end of an Arrow IPC stream.
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
@@ -65,7 +69,7 @@ class CodeRows:
         offsets: (n,) int64, of the frames.
         timestamps: (n,) int64, event time in milliseconds since 1970.
         keys: (n,) binary; null where a frame has none.
-        codes: (n, latent) float32.
+        codes: (n, latent) float32 or int8.
         model: name of the artifact that made them.
         version: its version; only this one decodes them.
         layer: whether it is the keys' own, their cohort's, that of all keys, or robust statistics.
@@ -76,7 +80,7 @@ class CodeRows:
     offsets: NDArray[np.int64]
     timestamps: NDArray[np.int64]
     keys: pa.BinaryArray
-    codes: NDArray[np.float32]
+    codes: NDArray[Any]
     model: str
     version: int
     layer: str
@@ -139,13 +143,13 @@ def read_codes(value: bytes | None, headers: Headers, *, key: bytes | None = Non
     named = dict(headers)
     content = named.get("content-type")
     try:
-        if content == FRAME_CONTENT:
-            return _read_frame(value, named, key, timestamp_ms)
+        if content in _DTYPES:
+            return _read_frame(value, named, key, timestamp_ms, _DTYPES[content])
         return _read_batch(value)
     except (KeyError, ValueError, UnicodeDecodeError, pa.ArrowException) as exc:
         raise RecordError(
             "schema.unknown",
-            f"codes record: expected {BATCH_CONTENT!r} or {FRAME_CONTENT!r}. Received: {content!r} ({exc}).",
+            f"codes record: expected one of {[BATCH_CONTENT, *_DTYPES]}. Received: {content!r} ({exc}).",
         ) from exc
 
 
@@ -164,8 +168,8 @@ def kafka_timestamp(timestamp_ms: int) -> int | None:
     return timestamp_ms if timestamp_ms >= 0 else None
 
 
-def _encode(batch: InferredBatch, column: str, rows: NDArray[np.float32], per: Per) -> list[OutputRecord]:
-    rows = np.ascontiguousarray(rows, dtype="<f4")  # (n, width)
+def _encode(batch: InferredBatch, column: str, rows: NDArray[Any], per: Per) -> list[OutputRecord]:
+    rows = np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<"))  # (n, width)
     if len(batch) == 0:
         return []
     if per == "frame":
@@ -190,7 +194,7 @@ def _encode_part(batch: InferredBatch, scorer: Scorer, table: pa.RecordBatch) ->
     """Rows that one model version scored, as streams that each fit in a record."""
     records, (column, codes) = batch.records, (table.schema.names[-1], table.column(3))
     place = (records.topic, records.partition, scorer.model, scorer.version, scorer.layer)
-    schema, head = _stream_head(column, codes.type.list_size, *place)
+    schema, head = _stream_head(column, codes.type, *place)
     table = pa.RecordBatch.from_arrays(table.columns, schema=schema)
     return [
         OutputRecord(
@@ -218,7 +222,7 @@ def _fit(table: pa.RecordBatch, start: int, stop: int) -> Iterator[tuple[int, in
 
 @lru_cache(maxsize=1024)
 def _stream_head(
-    column: str, width: int, topic: str, partition: int, model: str, version: int, layer: str
+    column: str, numbers: pa.DataType, topic: str, partition: int, model: str, version: int, layer: str
 ) -> tuple[pa.Schema, bytes]:
     """The schema of a stream and its first message, which is the same for every batch."""
     metadata = {"topic": topic, "partition": str(partition), "model": model, "version": str(version), "layer": layer}
@@ -226,19 +230,19 @@ def _stream_head(
         ("offset", pa.int64()),
         ("timestamp", TIME),
         ("key", pa.binary()),
-        (column, pa.list_(pa.float32(), width)),
+        (column, numbers),
     ]
     schema = pa.schema(fields, metadata=metadata)
     return schema, schema.serialize().to_pybytes()
 
 
-def _encode_frames(batch: InferredBatch, rows: NDArray[np.float32]) -> list[OutputRecord]:
-    records = batch.records
+def _encode_frames(batch: InferredBatch, rows: NDArray[Any]) -> list[OutputRecord]:
+    records, content = batch.records, FRAME_CONTENTS[rows.dtype.name]
     return [
         OutputRecord(
             key,
             row.tobytes(),
-            _lineage(batch, batch.scorer(i), offset, offset, 1, FRAME_CONTENT),
+            _lineage(batch, batch.scorer(i), offset, offset, 1, content),
             records.partition,
             kafka_timestamp(timestamp),
         )
@@ -268,7 +272,7 @@ def _read_batch(value: bytes) -> CodeRows:
     table = take_columns(open_arrow(value), ["offset", "timestamp", "key", "code"])
     metadata = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
     code = table.column("code")
-    if not pa.types.is_fixed_size_list(code.type) or code.null_count:
+    if not pa.types.is_fixed_size_list(code.type) or code.type.value_type not in _NUMBERS or code.null_count:
         raise ValueError(f"code is {code.type}")
     return CodeRows(
         topic=metadata["topic"],
@@ -283,14 +287,16 @@ def _read_batch(value: bytes) -> CodeRows:
     )
 
 
-def _read_frame(value: bytes, named: dict[str, bytes], key: bytes | None, timestamp_ms: int) -> CodeRows:
+def _read_frame(
+    value: bytes, named: dict[str, bytes], key: bytes | None, timestamp_ms: int, dtype: np.dtype[Any]
+) -> CodeRows:
     return CodeRows(
         topic=named["ls-topic"].decode(),
         partition=int(named["ls-partition"]),
         offsets=np.array([int(named["ls-first-offset"])], dtype=np.int64),
         timestamps=np.array([timestamp_ms], dtype=np.int64),
         keys=pa.array([key], pa.binary()),
-        codes=np.frombuffer(value, dtype="<f4").reshape(1, -1),
+        codes=np.frombuffer(value, dtype).reshape(1, -1),
         model=named["ls-model"].decode(),
         version=int(named["ls-version"]),
         layer=named["ls-layer"].decode(),

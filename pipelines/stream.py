@@ -46,6 +46,7 @@ class RunSummary:
         ok: frames inferred.
         dead: dead letters.
         alerts: alerts sent.
+        clipped: frames whose code of int8 lies at its limit, and may have lain beyond.
         seconds: wall time.
         drained: whether a signal ended the run before its input did.
     """
@@ -57,6 +58,7 @@ class RunSummary:
     ok: int
     dead: int
     alerts: int
+    clipped: int
     seconds: float
     drained: bool
 
@@ -241,5 +243,5 @@ def summarise(stream: str, graph: GraphConfig, seconds: float, *, drained: bool)
     """What the meters say of the run that just ended."""
     totals, _, _ = METERS.snapshot()
     manifest = load_detector(graph.model_path).manifest
-    counts = {name: totals.get(name, 0) for name in ("read", "ok", "dead", "alerts")}
+    counts = {name: totals.get(name, 0) for name in ("read", "ok", "dead", "alerts", "clipped")}
     return RunSummary(stream, manifest.name, manifest.version, **counts, seconds=seconds, drained=drained)

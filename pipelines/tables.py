@@ -34,7 +34,9 @@ SCORE_SCHEMA = pa.schema(
         ("alert", pa.bool_()),
     ]
 )
-# A list of any size: versions of a model may differ in it.
+# A list of any size: versions of a model may differ in it. And of floats, whatever a code's type: readers of a folder
+# want one type for a column, float32 holds every step of int8 exactly, and Parquet's dictionary of at most 255 steps
+# writes each in one byte all the same.
 CODE_SCHEMA = pa.schema([*_LINEAGE_FIELDS, ("code", pa.list_(pa.float32()))])
 # What `decode` writes: a frame sample by sample, and in each sample channel by channel.
 FRAME_SCHEMA = pa.schema([*_LINEAGE_FIELDS, ("frame", pa.list_(pa.float32()))])
@@ -107,8 +109,8 @@ def lineage_columns(
     ]
 
 
-def list_column(rows: NDArray[np.float32]) -> pa.ListArray:
-    """A column of lists from (n, width), without a copy of contiguous rows."""
+def list_column(rows: NDArray[Any]) -> pa.ListArray:
+    """A column of lists of float32 from (n, width), without a copy of contiguous float32 rows."""
     n, width = rows.shape
     starts = pa.array(np.arange(n + 1, dtype=np.int32) * width)
     return pa.ListArray.from_arrays(starts, pa.array(np.ascontiguousarray(rows, np.float32).reshape(-1)))

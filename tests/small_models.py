@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ae_model import artifact
 from ae_model.calibration import Threshold
-from ae_model.config import FrameContract, NetworkConfig
+from ae_model.config import CodeDtype, FrameContract, NetworkConfig
 from ae_model.scaling import Scaling, Statistics, from_statistics
 
 CONTRACT = FrameContract(length=4, hop=4, channels=("flow", "heat", "idle"), units=("l/s", "K", ""), rate_hz=2.0)
@@ -40,12 +41,12 @@ def make_scaling(frames: NDArray[np.float32], kind: str = "standard") -> Scaling
 
 
 @cache
-def fitted() -> Any:
+def fitted(codes: CodeDtype = "float32") -> Any:
     """The small model, trained for three epochs."""
     from ae_model.training import fit
 
-    frames = make_frames(300)
-    return fit(CONTRACT, CONFIG, make_scaling(frames), batches(frames), batches(make_frames(60, seed=1)))
+    frames, config = make_frames(300), replace(CONFIG, codes=codes)
+    return fit(CONTRACT, config, make_scaling(frames), batches(frames), batches(make_frames(60, seed=1)))
 
 
 def facts(name: str = "small") -> artifact.Facts:
@@ -61,13 +62,13 @@ def facts(name: str = "small") -> artifact.Facts:
     )
 
 
-def export(folder: Path, name: str = "small") -> Path:
+def export(folder: Path, name: str = "small", codes: CodeDtype = "float32") -> Path:
     """The small model as a folder that is not yet published."""
-    artifact.export(folder, fitted(), facts(name), make_frames(8, seed=2))
+    artifact.export(folder, fitted(codes), facts(name), make_frames(8, seed=2))
     return folder
 
 
-def publish(models_dir: Path) -> Path:
+def publish(models_dir: Path, codes: CodeDtype = "float32") -> Path:
     """The small model as version 1 of ``small``."""
-    artifact.publish(export(models_dir / "candidate"), models_dir, "small")
+    artifact.publish(export(models_dir / "candidate", codes=codes), models_dir, "small")
     return artifact.resolve(models_dir, "small")

@@ -116,6 +116,16 @@ def test_rows_of_one_file_by_several_versions_are_each_decoded_by_their_own(
     assert report.versions == {"small v1": 3, "small v2": 3}
 
 
+def test_codes_of_one_byte_in_parquet_become_the_frames_that_the_model_gave(tmp_path: Path) -> None:
+    batch = infer(Detector.load(small_models.publish(tmp_path, codes="int8")), 0, 5)
+
+    decode_parquet(write_folder(tmp_path / "out", batch), tmp_path, tmp_path / "frames.npz")
+
+    assert batch.codes.dtype == np.int8
+    with np.load(tmp_path / "frames.npz", allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["frames"], batch.denoised, rtol=1e-5, atol=1e-7)
+
+
 def test_frames_as_parquet_are_flat_rows_with_their_lineage(tmp_path: Path, models: Path, detector: Detector) -> None:
     batch = infer(detector, 0, 2)
 
@@ -276,6 +286,20 @@ def test_a_topic_with_both_forms_versions_replays_and_strangers_gives_each_frame
         np.testing.assert_allclose(arrays["frames"], expected, rtol=1e-5, atol=1e-7)
     assert (report.frames, report.duplicates, report.unreadable) == (13, 8, 2)
     assert report.versions == {"small v1": 9, "small v2": 4}
+
+
+def test_codes_of_one_byte_in_a_topic_become_the_frames_that_the_model_gave(
+    tmp_path: Path, broker: str, topic_name: Callable[..., str]
+) -> None:
+    topic, detector = topic_name("codes"), Detector.load(small_models.publish(tmp_path, codes="int8"))
+    batches = infer(detector, 0, 5), infer(detector, 5, 3)
+
+    settings = send(broker, topic, [*encode_codes(batches[0]), *encode_codes(batches[1], "frame")])
+    decode_topic(settings, topic, tmp_path, tmp_path / "frames.npz")
+
+    with np.load(tmp_path / "frames.npz", allow_pickle=False) as arrays:
+        expected = np.concatenate([batch.denoised for batch in batches])
+        np.testing.assert_allclose(arrays["frames"], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_topic_that_is_not_there_is_named(tmp_path: Path, models: Path, broker: str) -> None:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract, NetworkConfig
 from ae_model.exceptions import TrainingError
 from ae_model.networks import build, linear
@@ -108,7 +109,9 @@ def graph():
     keras.utils.set_random_seed(5)
     encoder, decoder = build(CONTRACT, NetworkConfig(latent=2, hidden=(4,)))
     scaling = Scaling("standard", (100.0, -0.5), (20.0, 0.001))
-    return Graph(CONTRACT, scaling, encoder, decoder, np.array([1.0, -1.0]), np.array([4.0, 0.25])), scaling
+    return Graph(
+        CONTRACT, scaling, encoder, decoder, np.array([1.0, -1.0]), np.array([4.0, 0.25]), CodeFormat(2)
+    ), scaling
 
 
 def test_graph_computes_what_the_numpy_scores_say(graph):
@@ -141,7 +144,7 @@ def test_latent_distance_is_in_deviations_of_the_training_codes(graph):
 def test_code_dimensions_that_never_moved_keep_the_distance_finite(graph, variance):
     _, scaling = graph
     encoder, decoder = build(CONTRACT, NetworkConfig(latent=2))
-    still = Graph(CONTRACT, scaling, encoder, decoder, np.zeros(2), np.array(variance))
+    still = Graph(CONTRACT, scaling, encoder, decoder, np.zeros(2), np.array(variance), CodeFormat(2))
 
     distance = still.infer(tf.ones((2, 5, 2)))["latent_distance"].numpy()
 
@@ -171,7 +174,13 @@ def test_graph_reads_examples_as_frames(graph):
 def test_minmax_scaling_is_not_clipped(graph):
     graph, scaling = graph
     open_graph = Graph(
-        CONTRACT, replace(scaling, kind="minmax"), graph._encoder, graph._decoder, np.zeros(2), np.ones(2)
+        CONTRACT,
+        replace(scaling, kind="minmax"),
+        graph._encoder,
+        graph._decoder,
+        np.zeros(2),
+        np.ones(2),
+        CodeFormat(2),
     )
     far = tf.fill((1, 5, 2), 1e6)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +146,44 @@ def test_codes_come_back_as_they_went(offsets: list[int], per: str, version: int
     assert rows.timestamps.tolist() == batch.records.timestamps.tolist()
     assert rows.keys.to_pylist() == batch.records.keys.to_pylist()
     assert rows.codes.tolist() == batch.codes.tolist()
+
+
+def whole_steps(offsets: Sequence[int], latent: int = 2) -> InferredBatch:
+    """The same batches with codes of int8: the offset, and below it its negative."""
+    codes = np.array([[offset, -offset] * (latent // 2) for offset in offsets], np.int8)
+    return replace(make_inferred(offsets), codes=codes)
+
+
+def test_codes_of_int8_take_one_byte_each_on_the_wire() -> None:
+    batch = whole_steps([5, 6])
+
+    [together] = encode_codes(batch)
+    alone = encode_codes(batch, "frame")
+
+    assert pa.ipc.open_stream(together.value).read_all().schema.field("code").type == pa.list_(pa.int8(), 2)
+    assert [record.value for record in alone] == [b"\x05\xfb", b"\x06\xfa"]
+    assert [dict(record.headers)["content-type"] for record in alone] == [b"application/vnd.latentstream.int8"] * 2
+
+
+@pytest.mark.parametrize("per", ["batch", "frame"])
+def test_codes_of_int8_come_back_as_they_went(per: str) -> None:
+    rows = CodeRows.join(read_all(whole_steps([5, 6, 127]), per))
+
+    assert rows.codes.dtype == np.int8
+    assert rows.codes.tolist() == [[5, -5], [6, -6], [127, -127]]
+
+
+def test_a_table_holds_codes_of_int8_as_floats_and_parquet_still_writes_one_byte_each(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    batch = replace(make_inferred(range(5000)), codes=random.integers(-127, 128, (5000, 32), np.int8))
+
+    table = code_table(batch)
+    pq.write_table(table.select(["code"]), tmp_path / "codes.parquet", compression="zstd")
+
+    assert table.schema == CODE_SCHEMA
+    assert table.column("code").to_pylist()[7] == batch.codes[7].tolist()
+    # Random steps cannot be compressed: 160,000 bytes, and the lists' lengths and the dictionary besides.
+    assert 160_000 <= (tmp_path / "codes.parquet").stat().st_size < 1.05 * 160_000
 
 
 def test_a_batch_too_large_for_a_record_is_cut_in_order() -> None:

@@ -61,7 +61,9 @@ def rogue(infer):
         def infer(self, frames):
             return infer(super().infer(frames))
 
-    return Rogue(CONTRACT, model.scaling, model.encoder, model.decoder, model.code_mean, model.code_variance)
+    return Rogue(
+        CONTRACT, model.scaling, model.encoder, model.decoder, model.code_mean, model.code_variance, model.code_format
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """The whole detector as one TensorFlow graph: what is trained, exported and served.
 
-    frames ─ scale ─ encoder ─ codes ─ decoder ─ unscale ─ frames
-                │                │         │
-                └────────────────┼─────────┴─ errors, channel_errors, scores
-                                 └─────────── latent_distance
+    frames ─ scale ─ encoder ─ round ─ codes ─ decoder ─ unscale ─ frames
+                │            │                  │
+                └────────────┼──────────────────┴─ errors, channel_errors, scores
+                             └──────────────────── latent_distance
+
+Codes are rounded with ``codes: int8`` alone. Errors are then those of the rounded codes, as
+the receiver will see them; the distance is that of the numbers before, as clipping would hide
+just the frames that it is for.
 
 All that can change a score is in here, so that it travels with the weights.
 """
@@ -17,8 +21,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract
 from ae_model.manifest import FEATURE
+from ae_model.networks.rounding import from_codes, to_codes, widen
 from ae_model.scaling import Scaling
 
 # Code dimensions that hardly moved in training must not turn rounding into distance.
@@ -36,11 +42,13 @@ class Graph:
         decoder: Any,
         code_mean: NDArray[np.float64],
         code_variance: NDArray[np.float64],
+        code_format: CodeFormat,
     ) -> None:
         """Keep the parts; ``code_mean`` and ``code_variance`` are (latent,) of the training codes."""
         self._contract = contract
         self._scaling = scaling
-        self._encoder = encoder
+        self._encoder = widen(encoder) if code_format.dtype == "int8" else encoder
+        self._code_format = code_format
         self._decoder = decoder
         self._code_mean = code_mean
         floor = _LEAST_VARIANCE * float(code_variance.max())
@@ -49,8 +57,9 @@ class Graph:
     def infer(self, frames: Any) -> dict[str, Any]:
         """All that ``Inference`` holds, from frames (n, length, channels) in own units."""
         scaled = scale(self._scaling, frames)
-        codes = self._encoder(scaled)
-        reconstruction = self._decoder(codes)
+        numbers = self._encoder(scaled)
+        codes = to_codes(numbers, self._code_format)
+        reconstruction = self._decoder(from_codes(codes, self._code_format))
         squares = tf.math.squared_difference(scaled, reconstruction)
         errors = tf.reduce_mean(squares, axis=[1, 2])
         return {
@@ -58,17 +67,17 @@ class Graph:
             "frames": self._unscale(reconstruction),
             "errors": errors,
             "channel_errors": tf.reduce_mean(squares, axis=1),
-            "latent_distance": self._latent_distance(codes),
+            "latent_distance": self._latent_distance(numbers),
             "scores": tf.identity(errors),
         }
 
     def encode(self, frames: Any) -> dict[str, Any]:
         """Codes (n, latent) from frames in own units."""
-        return {"codes": self._encoder(scale(self._scaling, frames))}
+        return {"codes": to_codes(self._encoder(scale(self._scaling, frames)), self._code_format)}
 
     def decode(self, codes: Any) -> dict[str, Any]:
         """Frames in own units from codes (n, latent)."""
-        return {"frames": self._unscale(self._decoder(codes))}
+        return {"frames": self._unscale(self._decoder(from_codes(codes, self._code_format)))}
 
     def reconstruct(self, frames: Any) -> dict[str, Any]:
         """Frames in own units, there and back."""
@@ -82,7 +91,7 @@ class Graph:
     def signatures(self) -> dict[str, Any]:
         """The concrete functions to serve, by name; all take any number of frames."""
         frames = tf.TensorSpec((None, *self._contract.shape), tf.float32, "frames")
-        codes = tf.TensorSpec((None, len(self._code_mean)), tf.float32, "codes")
+        codes = tf.TensorSpec((None, self._code_format.latent), self._code_format.dtype, "codes")
         examples = tf.TensorSpec((None,), tf.string, "examples")
         return {
             "infer": _trace(self.infer, frames),
@@ -98,8 +107,8 @@ class Graph:
         module.weights = [variable.value for variable in [*self._encoder.variables, *self._decoder.variables]]
         tf.saved_model.save(module, folder, signatures=self.signatures())
 
-    def _latent_distance(self, codes: Any) -> Any:
-        centered = codes - tf.constant(self._code_mean, tf.float32)
+    def _latent_distance(self, numbers: Any) -> Any:
+        centered = tf.cast(numbers, tf.float32) - tf.constant(self._code_mean, tf.float32)
         return tf.reduce_sum(tf.square(centered) / tf.constant(self._code_variance, tf.float32), axis=1)
 
     def _unscale(self, scaled: Any) -> Any:
