@@ -2,58 +2,90 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from ae_model.config import NetworkConfig
+from ae_model.curves import Curves
 from ae_model.exceptions import TrainingError
+from ae_model.progress import Progress, Standing
+from ae_model.watch import Reporter, Watch
 
 # What ``schedule: plateau`` multiplies the learning rate by.
 _PLATEAU_FACTOR = 0.5
-# Batches that tell what the loss was before training.
-_FIRST_BATCHES = 64
 # A loss this many times that of the untrained network was never on its way down.
 _DIVERGED = 2.0
 
 
-def descend(
-    model: Any,
-    config: NetworkConfig,
-    training: Any,
-    validation: Any,
-    on_epoch_end: Callable[[int, dict[str, float]], None],
-) -> dict[str, list[float]]:
+@dataclass(frozen=True)
+class Pairs:
+    """What a model is trained and judged on.
+
+    Args:
+        training: ``tf.data.Dataset`` of (input, target) batches, of known length.
+        validation: likewise.
+        epoch: ``tf.Variable`` that the order of the training batches follows from; set before each epoch.
+        fingerprint: of both.
+    """
+
+    training: Any
+    validation: Any
+    epoch: Any
+    fingerprint: str
+
+
+def descend(model: Any, config: NetworkConfig, pairs: Pairs, watch: Watch) -> dict[str, list[float]]:
     """Train a model to give back its input, and keep the weights of the epoch with the lowest ``val_loss``.
 
     Args:
         model: ``keras.Model``, scaled frames to scaled frames.
         config: loss, optimizer, schedule, epochs, patience.
-        training: ``tf.data.Dataset`` of (input, target) batches, of known length.
-        validation: likewise.
-        on_epoch_end: told epoch (from 0) and logs.
+        pairs: what it sees.
+        watch: who follows it, and the file that keeps how far it came.
 
     Returns:
         ``loss`` and ``val_loss`` per epoch.
 
     Raises:
-        TrainingError: the loss went up and not down.
+        TrainingError: the loss is not finite, or went up and not down.
     """
-    model.compile(optimizer=_make_optimizer(config, len(training)), loss=make_loss(config))
-    untrained = float(model.evaluate(training.take(_FIRST_BATCHES), verbose=0))
-    history = model.fit(
-        training,
-        validation_data=validation,
+    reporter = Reporter(watch, config.epochs)
+    model.compile(optimizer=_make_optimizer(config, len(pairs.training)), loss=make_loss(config))
+    callbacks = _make_callbacks(config)
+    progress = Progress(watch.progress, pairs.fingerprint, callbacks)
+    if progress.restore(model):
+        reporter.on_resume(progress.standing.epochs)
+    else:
+        progress.start(float(model.evaluate(pairs.training, verbose=0)))
+    curves = [Curves(watch.curves)] if watch.curves else []
+    _fit(model, config, pairs, [_tell(reporter, pairs), *callbacks, *curves, progress])
+    _check_descent(progress.standing)
+    return progress.standing.history
+
+
+def _tell(reporter: Reporter, pairs: Pairs) -> Any:
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: pairs.epoch.assign(epoch), on_epoch_end=reporter.on_epoch_end
+    )
+
+
+def _fit(model: Any, config: NetworkConfig, pairs: Pairs, callbacks: list[Any]) -> None:
+    """Do the epochs that are left."""
+    progress = callbacks[-1]
+    if progress.standing.ended or progress.standing.epochs == config.epochs:
+        progress.keep_best()
+        return
+    model.fit(
+        pairs.training,
+        validation_data=pairs.validation,
+        initial_epoch=progress.standing.epochs,
         epochs=config.epochs,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end), *_make_callbacks(config)],
+        callbacks=callbacks,
         shuffle=False,
         verbose=0,
-    ).history
-    kept = {name: [float(value) for value in history[name]] for name in ("loss", "val_loss")}
-    _check_descent(kept, untrained)
-    return kept
+    )
 
 
 def make_loss(config: NetworkConfig) -> Any:
@@ -82,14 +114,15 @@ def _make_callbacks(config: NetworkConfig) -> list[Any]:
         return [stop]
     # Twice as impatient, so that a smaller step is tried before training stops.
     patience = max(1, config.patience // 2)
-    return [keras.callbacks.ReduceLROnPlateau("val_loss", _PLATEAU_FACTOR, patience, min_delta=0.0), stop]
+    return [stop, keras.callbacks.ReduceLROnPlateau("val_loss", _PLATEAU_FACTOR, patience, min_delta=0.0)]
 
 
-def _check_descent(history: dict[str, list[float]], untrained: float) -> None:
-    best = min(range(len(history["val_loss"])), key=history["val_loss"].__getitem__)
-    loss = history["loss"][best]
-    if not loss <= _DIVERGED * untrained or math.isnan(untrained):
+def _check_descent(standing: Standing) -> None:
+    losses = standing.history["val_loss"]
+    best = losses.index(min(losses))
+    loss = standing.history["loss"][best]
+    if not loss <= _DIVERGED * standing.untrained:
         raise TrainingError(
-            f"training, epoch {best + 1}: expected a loss below that of the untrained network, {untrained:.4g}. "
-            f"Received: loss={loss:.4g}. Lower learning_rate."
+            f"training, epoch {best + 1}: expected a loss below that of the untrained network, "
+            f"{standing.untrained:.4g}. Received: loss={loss:.4g}. Lower learning_rate."
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,21 +17,19 @@ from numpy.typing import NDArray
 
 from ae_model.codes import CodeFormat, make_format
 from ae_model.config import FrameContract, NetworkConfig
-from ae_model.descent import descend
+from ae_model.descent import Pairs, descend
 from ae_model.exceptions import TrainingError
 from ae_model.networks import build, linear
 from ae_model.networks.graph import Graph, scale
 from ae_model.scaling import Scaling, Statistics
 from ae_model.scoring import Inference, reconstruction_errors
+from ae_model.watch import Reporter, Watch
 
 # Every call gives a fresh pass over (n, length, channels) float32 frame batches in own units.
 Batches: TypeAlias = Callable[[], Any]
-# epoch (1-based), epochs, loss, val_loss, seconds left (NaN without a clock)
-OnEpoch: TypeAlias = Callable[[int, int, float, float, float], None]
-Clock: TypeAlias = Callable[[], float]
 
-# Frames that are shuffled among each other hold at most this much memory.
-_SHUFFLE_BYTES = 256 * 2**20
+# Frames that are shuffled among each other, or kept from epoch to epoch, take at most this much memory.
+_HELD_BYTES = 64 * 2**20
 # Scaled data may leave [0, 1] by rounding alone.
 _ROUNDING = 1e-5
 
@@ -84,9 +84,7 @@ def fit(
     scaling: Scaling,
     training: Batches,
     validation: Batches,
-    *,
-    on_epoch: OnEpoch | None = None,
-    clock: Clock | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train what ``config`` asks for, and keep the weights of the best epoch.
 
@@ -98,8 +96,7 @@ def fit(
         scaling: of the training frames.
         training: the frames to fit; shuffled and batched here.
         validation: frames kept apart, on which the best epoch is chosen.
-        on_epoch: told after each epoch.
-        clock: seconds that rise, for the time left; the core reads no clock of its own.
+        watch: who follows it, and what is kept of it.
 
     Raises:
         TrainingError: there are no frames, they do not suit the loss, or the loss diverged.
@@ -108,9 +105,8 @@ def fit(
     encoder, decoder = build(contract, config)
     fitted_on = _survey(_Frames(contract, scaling, training, "training"), config)
     judged_on = _survey(_Frames(contract, scaling, validation, "validation"), config)
-    report = _Report(config, on_epoch, clock)
     train = _solve if config.network == "linear" else _descend
-    history = train(encoder, decoder, config, fitted_on, judged_on, report)
+    history = train(encoder, decoder, config, fitted_on, judged_on, watch or Watch())
     codes = _code_statistics(encoder, fitted_on)
     about_codes = (codes.mean, codes.variance, make_format(config.codes, codes))
     return Fitted(contract, config, scaling, encoder, decoder, *about_codes, history, fitted_on.count)
@@ -118,13 +114,14 @@ def fit(
 
 @dataclass(frozen=True)
 class _Frames:
-    """The frames for one purpose, and how many there are once they were counted."""
+    """The frames for one purpose; how many there are and their fingerprint, once they were counted."""
 
     contract: FrameContract
     scaling: Scaling
     batches: Batches
     purpose: str
     count: int = 0
+    fingerprint: str = ""
 
     def scaled(self) -> Iterator[NDArray[np.float32]]:
         """One pass, scaled, (n, length, channels) at a time."""
@@ -136,23 +133,41 @@ class _Frames:
                 )
             yield self.scaling.apply(frames)
 
-    def pairs(self, config: NetworkConfig, *, shuffle: bool) -> Any:
-        """Scaled frames as input and target, in batches of ``config.batch_frames``."""
+    def pairs(self, config: NetworkConfig, epoch: Any = None) -> Any:
+        """Scaled frames as input and target, in batches of ``config.batch_frames``.
+
+        Args:
+            config: how many, and the seed of their order.
+            epoch: ``tf.Variable`` that the order follows from too; without it they stay as they are.
+        """
         shape = (None, *self.contract.shape)
-        frames = self.batches().map(lambda batch: scale(self.scaling, tf.ensure_shape(batch, shape))).unbatch()
-        if shuffle:
-            room = max(_SHUFFLE_BYTES // (4 * math.prod(self.contract.shape)), config.batch_frames)
-            frames = frames.shuffle(min(room, self.count), seed=config.seed)
-        pairs = frames.batch(config.batch_frames).map(lambda batch: (batch, batch)).prefetch(tf.data.AUTOTUNE)
+        frames = self.batches().map(lambda batch: scale(self.scaling, tf.ensure_shape(batch, shape)))
+        held = max(_HELD_BYTES // (4 * math.prod(self.contract.shape)), config.batch_frames)
+        if self.count <= held:
+            frames = frames.cache()
+        if epoch is not None:
+            frames = _shuffle(frames, min(held, self.count), config.seed, epoch)
+        pairs = frames.rebatch(config.batch_frames).map(lambda batch: (batch, batch)).prefetch(tf.data.AUTOTUNE)
         # Without its length Keras warns at the end of the first epoch that the data ran out.
         return pairs.apply(tf.data.experimental.assert_cardinality(math.ceil(self.count / config.batch_frames)))
 
 
+def _shuffle(frames: Any, held: int, seed: int, epoch: Any) -> Any:
+    """Shuffle ``held`` frames among each other, then the next; the order follows from seed and epoch alone."""
+
+    def shuffle(numbered: Any, window: Any) -> Any:
+        return tf.random.experimental.stateless_shuffle(window, seed=tf.stack([seed + epoch, numbered]))
+
+    # Read when an epoch begins, and not when this is built.
+    return tf.data.Dataset.range(1).flat_map(lambda _: frames.rebatch(held).enumerate().map(shuffle))
+
+
 def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
     """Count the frames, and refuse what no training can use."""
-    count = 0
+    count, digest = 0, hashlib.sha256()
     for scaled in frames.scaled():
         count += len(scaled)
+        digest.update(np.ascontiguousarray(scaled))
         if not np.isfinite(scaled).all():
             raise TrainingError(
                 f"{frames.purpose} frames: expected finite samples. Received: a NaN or infinite one in the first "
@@ -162,7 +177,7 @@ def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
             _check_range(scaled)
     if count == 0:
         raise TrainingError(f"{frames.purpose} frames: expected at least one. Received: 0. Give more data.")
-    return replace(frames, count=count)
+    return replace(frames, count=count, fingerprint=digest.hexdigest())
 
 
 def _check_range(scaled: NDArray[np.float32]) -> None:
@@ -175,7 +190,7 @@ def _check_range(scaled: NDArray[np.float32]) -> None:
 
 
 def _solve(
-    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, report: _Report
+    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, watch: Watch
 ) -> dict[str, list[float]]:
     """Principal components: one pass gathers the moments, and there is nothing to descend."""
     moments = linear.Moments(int(np.prod(encoder.input_shape[1:])))
@@ -186,7 +201,7 @@ def _solve(
         "loss": _mean_error(encoder, decoder, training),
         "val_loss": _mean_error(encoder, decoder, validation),
     }
-    report.on_epoch_end(0, logs)
+    Reporter(watch, epochs=1).on_epoch_end(0, logs)
     return {name: [value] for name, value in logs.items()}
 
 
@@ -196,12 +211,19 @@ def _mean_error(encoder: Any, decoder: Any, frames: _Frames) -> float:
 
 
 def _descend(
-    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, report: _Report
+    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, watch: Watch
 ) -> dict[str, list[float]]:
     """Gradient descent, by Keras."""
+    epoch = tf.Variable(0, dtype=tf.int64)
+    parts = (training.pairs(config, epoch), validation.pairs(config), epoch)
     model = keras.Sequential([encoder, decoder])
-    pairs = (training.pairs(config, shuffle=True), validation.pairs(config, shuffle=False))
-    return descend(model, config, *pairs, on_epoch_end=report.on_epoch_end)
+    return descend(model, config, Pairs(*parts, _fingerprint(config, training, validation)), watch)
+
+
+def _fingerprint(config: NetworkConfig, *frames: _Frames) -> str:
+    """The same for the same frames, settings and libraries, which give the same weights."""
+    parts = [repr(config), *(each.fingerprint for each in frames), keras.__version__, tf.__version__]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _code_statistics(encoder: Any, frames: _Frames) -> Statistics:
@@ -209,29 +231,3 @@ def _code_statistics(encoder: Any, frames: _Frames) -> Statistics:
     for scaled in frames.scaled():
         statistics = statistics.merge(Statistics.of(encoder(scaled).numpy()))
     return statistics
-
-
-class _Report:
-    """Tells the caller of each epoch, and stops at once where the loss is lost."""
-
-    def __init__(self, config: NetworkConfig, on_epoch: OnEpoch | None, clock: Clock | None) -> None:
-        self._epochs = 1 if config.network == "linear" else config.epochs
-        self._on_epoch = on_epoch
-        self._clock = clock
-        self._start = clock() if clock else math.nan
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Keras' hook, epochs from 0."""
-        loss, val_loss = float(logs["loss"]), float(logs["val_loss"])
-        if not (math.isfinite(loss) and math.isfinite(val_loss)):
-            raise TrainingError(
-                f"training, epoch {epoch + 1}: expected a finite loss. Received: loss={loss}, val_loss={val_loss}. "
-                "Lower learning_rate, or use scaling=standard."
-            )
-        if self._on_epoch:
-            self._on_epoch(epoch + 1, self._epochs, loss, val_loss, self._seconds_left(epoch + 1))
-
-    def _seconds_left(self, done: int) -> float:
-        if self._clock is None:
-            return math.nan
-        return (self._clock() - self._start) / done * (self._epochs - done)

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 
 from ae_model.config import NetworkConfig
-from ae_model.descent import descend, make_loss
+from ae_model.descent import Pairs, descend, make_loss
 from ae_model.exceptions import ConfigError, TrainingError
+from ae_model.watch import Watch
 
 CONFIG = NetworkConfig(latent=2, epochs=4, batch_frames=16, learning_rate=0.01)
 FRAMES = np.random.default_rng(0).normal(size=(64, 4, 3)).astype(np.float32)
@@ -23,9 +24,10 @@ def pairs(target=FRAMES):
     return tf.data.Dataset.from_tensor_slices((FRAMES, target)).batch(16)
 
 
-def descend_from(config, model=None, target=FRAMES, told=lambda epoch, logs: None):
+def descend_from(config, model=None, target=FRAMES, on_epoch=None):
     model = model or make_model()
-    history = descend(model, config, pairs(), pairs(target), told)
+    seen = Pairs(pairs(), pairs(target), tf.Variable(0, dtype=tf.int64), "")
+    history = descend(model, config, seen, Watch(on_epoch=on_epoch))
     return model, history
 
 
@@ -89,9 +91,7 @@ def test_plateau_halves_the_rate_before_patience_is_out():
     rates = []
 
     model = make_model()
-    _, history = descend_from(
-        config, model, -FRAMES, lambda epoch, logs: rates.append(float(model.optimizer.learning_rate))
-    )
+    _, history = descend_from(config, model, -FRAMES, lambda *epoch: rates.append(float(model.optimizer.learning_rate)))
 
     best = int(np.argmin(history["val_loss"]))
     assert len(history["val_loss"]) == best + 1 + 4

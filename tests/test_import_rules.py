@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("ae_model", "pipelines", "infra")
 WIRING = {"pipelines", "infra", "tests", "apache_beam", "kafka", "pyarrow", "tfx_bsl"}
 TENSORFLOW = {"tensorflow", "keras"}
-KNOW_TENSORFLOW = {"networks", "training", "descent", "artifact", "verify", "model"}
+KNOW_TENSORFLOW = {"networks", "training", "descent", "progress", "curves", "artifact", "verify", "model"}
 # What a command does from end to end; they may share parts with each other.
 PROGRAMS = {f"pipelines.{name}" for name in ("stream", "backfill", "train", "bench")}
 COMMAND_LINE = {"pipelines.cli", "pipelines.commands"}

@@ -10,6 +10,7 @@ from ae_model.exceptions import TrainingError
 from ae_model.scaling import Scaling, Statistics
 from ae_model.scoring import reconstruction_errors
 from ae_model.training import fit
+from ae_model.watch import Watch
 
 FRAMES = make_frames(300)
 HELD_OUT = make_frames(60, seed=1)
@@ -70,7 +71,7 @@ def test_each_epoch_is_told_with_the_seconds_left():
     told = []
     seconds = iter([100.0, 104.0, 106.0, 109.0])
 
-    model = train(CONFIG, on_epoch=lambda *epoch: told.append(epoch), clock=lambda: next(seconds))
+    model = train(CONFIG, watch=Watch(on_epoch=lambda *epoch: told.append(epoch), clock=lambda: next(seconds)))
 
     losses = list(zip(model.history["loss"], model.history["val_loss"], strict=True))
     assert told == [(1, 3, *losses[0], 8.0), (2, 3, *losses[1], 3.0), (3, 3, *losses[2], 0.0)]
@@ -79,7 +80,7 @@ def test_each_epoch_is_told_with_the_seconds_left():
 def test_a_linear_fit_is_one_epoch_and_without_a_clock_there_is_no_time_left():
     told = []
 
-    model = train(LINEAR, on_epoch=lambda *epoch: told.append(epoch))
+    model = train(LINEAR, watch=Watch(on_epoch=lambda *epoch: told.append(epoch)))
 
     [(epoch, epochs, loss, val_loss, seconds_left)] = told
     assert (epoch, epochs) == (1, 1)
