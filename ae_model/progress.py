@@ -104,11 +104,11 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _write(self, path: Path) -> None:
         arrays = {name: variable.numpy() for name, variable in _variables(self.model).items()}
-        best = {f"best/{i}": weights for i, weights in enumerate(self._callbacks[0].best_weights)}
-        standing = json.dumps({"fingerprint": self._fingerprint, **asdict(self.standing)})
+        arrays |= {f"best/{i}": weights for i, weights in enumerate(self._callbacks[0].best_weights)}
+        arrays[_STANDING] = np.array(json.dumps({"fingerprint": self._fingerprint, **asdict(self.standing)}))
         temporary = path.with_name(f"{path.name}.{os.getpid()}")
         with temporary.open("wb") as file:
-            np.savez(file, **arrays, **best, **{_STANDING: np.array(standing)})
+            np.savez(file, **arrays)
         temporary.replace(path)
 
     def _read(self) -> tuple[Standing, dict[str, NDArray[Any]]] | None:

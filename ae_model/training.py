@@ -167,7 +167,7 @@ def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
     count, digest = 0, hashlib.sha256()
     for scaled in frames.scaled():
         count += len(scaled)
-        digest.update(np.ascontiguousarray(scaled))
+        digest.update(scaled.tobytes())
         if not np.isfinite(scaled).all():
             raise TrainingError(
                 f"{frames.purpose} frames: expected finite samples. Received: a NaN or infinite one in the first "

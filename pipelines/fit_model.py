@@ -31,6 +31,7 @@ from pipelines.trial import (
     make_scaling,
     paths_by_split,
 )
+from pipelines.unfinished import forgetting_refused
 
 OUTCOME = "outcome.json"
 
@@ -94,7 +95,8 @@ class FitModel(beam.DoFn):  # type: ignore[misc]
         report = _REPORTS.get(self._request.work, logging.getLogger(__name__).info)
         # Blocks come in any order; sorted as they were read, the same data give the same weights.
         blocks = sorted(grouped["blocks"], key=lambda block: Path(block.path).name)
-        fit_model(self._request, blocks, list(grouped["profile"]), report).write(Path(self._request.work))
+        with forgetting_refused(self._request.models, name):
+            fit_model(self._request, blocks, list(grouped["profile"]), report).write(Path(self._request.work))
         yield name
 
 

@@ -36,6 +36,7 @@ from pipelines.shards import SPLITS, TRAINING, FrameBlock, Shard, plan_shards, r
 from pipelines.statistics import CombineProfile
 from pipelines.stream_file import StreamFile
 from pipelines.trial import BASELINE, MODEL, FitRequest, WrittenBlock, baseline_name
+from pipelines.unfinished import forget
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,11 @@ def train_stream(
     models: Path | str,
     beam_args: Sequence[str] = (),
     report: Callable[[str], None] = print,
+    curves: str | None = None,
 ) -> TrainSummary:
     """Train a stream's model and its linear baseline, and publish both.
+
+    The same call again after a kill goes on where the training was, to the same model.
 
     Args:
         stream: what a frame is, and what to train.
@@ -90,6 +94,7 @@ def train_stream(
         models: folder of models; made if absent.
         beam_args: Beam's own flags; without ``--runner`` the job runs in this process.
         report: told of progress, a line at a time.
+        curves: folder for losses as TensorBoard reads them; none by default.
 
     Raises:
         ConfigError: the data cannot be read as the stream's frames, or the engine is refused.
@@ -104,11 +109,12 @@ def train_stream(
     Path(models).mkdir(parents=True, exist_ok=True)
     # A hidden name, so that nobody takes it for a model.
     with scratch_folder(Path(models), f".training-{stream.name}-") as work:
-        request = make_request(stream, data, Path(models), work)
+        request = make_request(stream, data, Path(models), work, curves)
         with reporting(request.work, report):
             run_pipeline(shards, request, options)
         outcome = Outcome.read(work)
         version = publish(request, outcome.verdict.passed)
+    forget(models, stream.name)
     summary = summarise(request, outcome, version, time.monotonic() - start)
     for line in describe(summary):
         report(line)
@@ -132,11 +138,11 @@ def describe_recordings(recordings: Sequence[Recording], contract: FrameContract
     return f"data: {rows} samples of {len(contract.channels)} channels in {len(recordings)} recordings{tail}"
 
 
-def make_request(stream: StreamFile, data: str, models: Path, work: Path) -> FitRequest:
+def make_request(stream: StreamFile, data: str, models: Path, work: Path, curves: str | None = None) -> FitRequest:
     """What the worker has to know."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     parts = (stream.name, stream.contract, stream.model, stream.threshold)
-    return FitRequest(*parts, data=data, created=created, models=str(models), work=str(work))
+    return FitRequest(*parts, data=data, created=created, models=str(models), work=str(work), curves=curves)
 
 
 def run_pipeline(shards: Sequence[Shard], request: FitRequest, options: PipelineOptions) -> None:

@@ -17,10 +17,12 @@ from ae_model import artifact
 from ae_model.calibration import Threshold, fit_threshold
 from ae_model.config import FrameContract, NetworkConfig, ThresholdConfig
 from ae_model.scaling import Scaling, from_statistics
+from ae_model.watch import Watch
 from pipelines.batch_size import find_batch_frames
 from pipelines.examples import read_examples
 from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
 from pipelines.statistics import Profile
+from pipelines.unfinished import progress_file
 
 if TYPE_CHECKING:
     from ae_model.training import Fitted
@@ -45,6 +47,7 @@ class FitRequest:
         created: when, ISO 8601 in UTC.
         models: folder of models, for the current version.
         work: folder of this run, for candidates and the outcome.
+        curves: folder for losses as TensorBoard reads them, or none.
     """
 
     name: str
@@ -55,6 +58,7 @@ class FitRequest:
     created: str
     models: str
     work: str
+    curves: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,21 @@ class Trial:
             self.scaling,
             batches(TRAINING),
             batches(VALIDATION),
-            on_epoch=None if network.network == "linear" else self._say_epoch,
-            clock=time.perf_counter,
+            self._watch() if network.network != "linear" else None,
         )
+
+    def _watch(self) -> Watch:
+        name, curves = self.request.name, self.request.curves
+        return Watch(
+            on_epoch=self._say_epoch,
+            on_resume=self._say_resume,
+            clock=time.perf_counter,
+            progress=progress_file(self.request.models, name),
+            curves=Path(curves) / name if curves else None,
+        )
+
+    def _say_resume(self, epochs: int, of: int) -> None:
+        self.report(f"going on after epoch {epochs}/{of}, where a training of the same was stopped")
 
     def _say_epoch(self, epoch: int, epochs: int, loss: float, val_loss: float, seconds_left: float) -> None:
         self.report(f"epoch {epoch}/{epochs}  loss {loss:.4g}  val_loss {val_loss:.4g}  {seconds_left:.0f} s left")

@@ -73,6 +73,7 @@ def _add_train(verbs: _Verbs) -> None:
     parser = _verb(verbs, "train", "train:train", "train a stream's model on recordings and publish it", beam=True)
     parser.add_argument("stream", metavar="STREAM", help=STREAM)
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
+    parser.add_argument("--tensorboard", metavar="DIR", help="folder for losses per epoch, as TensorBoard reads them")
     _add_models_folder(parser)
     _add_runner(parser)
 

@@ -17,7 +17,7 @@ def train(args: argparse.Namespace) -> int:
     """Train, publish, and say what came of it."""
     stream = load_stream(args.stream)
     flags = beam_flags(args.runner, args.beam_args, bounded=True)
-    found = as_plain(train_stream(stream, args.data, Path(args.models), flags, note))
+    found = as_plain(train_stream(stream, args.data, Path(args.models), flags, note, args.tensorboard))
     if args.output == "text":
         # A line of seven figures per channel: for a program, or for the model card.
         found.pop("channels", None)
