@@ -13,7 +13,7 @@ Loss = Literal["mse", "bce", "huber"]
 Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 CodeDtype = Literal["float32", "int8"]
-ScalingKind = Literal["standard", "minmax", "none"]
+ScalingKind = Literal["standard", "minmax", "minmax_shared", "none"]
 ThresholdMethod = Literal["quantile"]
 
 _T = TypeVar("_T")
@@ -86,7 +86,7 @@ class NetworkConfig:
         require(
             self.loss != "bce" or self.scaling != "standard",
             "loss",
-            "mse with scaling=standard, or scaling minmax or none with bce, whose data must lie in [0, 1]",
+            "mse with scaling=standard, or another scaling with bce, whose data must lie in [0, 1]",
             self.loss,
         )
         require(

@@ -77,7 +77,8 @@ class Scaling:
     """(frames - center) / scale per channel; ``standard`` then clips at +-CLIP.
 
     Args:
-        kind: how center and scale were chosen.
+        kind: how center and scale were chosen. ``minmax_shared`` takes the lowest and the highest sample
+            of all channels together, for channels that are one quantity, such as the columns of an image.
         center: (channels,) in the channels' own units.
         scale: (channels,) likewise, never 0.
     """
@@ -137,6 +138,8 @@ def from_statistics(
         )
     if kind == "none":
         return Scaling(kind, (0.0,) * len(mean), (1.0,) * len(mean))
+    if kind == "minmax_shared":
+        minimum, maximum = (np.full_like(mean, value) for value in (minimum.min(), maximum.max()))
     center, spread = (mean, np.sqrt(variance)) if kind == "standard" else (minimum, maximum - minimum)
     size = np.maximum(np.abs(minimum), np.abs(maximum))
     constant = (spread <= _RESOLUTION * size) | (spread <= _TINY)

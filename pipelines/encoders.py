@@ -30,7 +30,7 @@ def make_encoder(config: InputConfig) -> Encoder:
 def encode_raw(frames: NDArray[np.float32], dtype: str = "float32") -> list[bytes]:
     """Bare samples, little-endian; rounded and clipped to a whole-number dtype."""
     kind = np.dtype(DTYPES[dtype])
-    if kind.kind == "i":
+    if kind.kind in "iu":
         limits = np.iinfo(kind)
         frames = np.clip(np.rint(frames.astype(np.float64)), limits.min, limits.max)
     return [frame.tobytes() for frame in np.ascontiguousarray(frames, dtype=kind)]

@@ -76,7 +76,7 @@ def note(blocks: Sequence[WrittenBlock], profile: Profile, request: FitRequest, 
     """What a person should know before trusting the model."""
     return [
         *_note_unusable(blocks),
-        *_note_constant(profile, request.contract),
+        *_note_constant(profile, request),
         *_note_threshold(threshold),
     ]
 
@@ -88,7 +88,11 @@ def _note_unusable(blocks: Sequence[WrittenBlock]) -> Iterator[str]:
         yield f"{unusable} frames are not finite or too large and were left out; the first is {example}"
 
 
-def _note_constant(profile: Profile, contract: FrameContract) -> Iterator[str]:
+def _note_constant(profile: Profile, request: FitRequest) -> Iterator[str]:
+    if request.network.scaling == "minmax_shared":
+        # Channels of one quantity, such as the columns of an image: the outermost are often blank.
+        return
+    contract = request.contract
     flat = profile.statistics.maximum == profile.statistics.minimum
     names = [name for name, constant in zip(contract.channels, flat, strict=True) if constant]
     if names:

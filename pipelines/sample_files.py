@@ -25,10 +25,14 @@ _DELIMITERS = ",;\t"
 
 
 class Samples(ABC):
-    """Samples in a file; picklable, and nothing stays open between calls."""
+    """Samples in a file; picklable, and nothing stays open between calls.
+
+    ``item_rows`` is how many rows make one item, such as an image; items do not go on in each other. None for a signal.
+    """
 
     rows: int
     channels: int
+    item_rows: int | None = None
 
     @abstractmethod
     def read(self, start: int, stop: int, rows_at_once: int) -> Iterator[NDArray[np.float32]]:
@@ -37,12 +41,13 @@ class Samples(ABC):
 
 @dataclass(frozen=True)
 class NpzSamples(Samples):
-    """One array of an NPZ file."""
+    """One array of an NPZ file; of items, their rows end to end."""
 
     path: Path
     array: str
     rows: int
     channels: int
+    item_rows: int | None = None
 
     def read(self, start: int, stop: int, rows_at_once: int) -> Iterator[NDArray[np.float32]]:
         """Inflate no more of the array than one block at a time."""
@@ -51,7 +56,8 @@ class NpzSamples(Samples):
             if fortran:
                 # Its rows are scattered over the whole file.
                 member.seek(0)
-                yield from _sliced(np.lib.format.read_array(member), start, stop, rows_at_once)
+                columns = np.lib.format.read_array(member).reshape(self.rows, self.channels)
+                yield from _sliced(columns, start, stop, rows_at_once)
                 return
             row_bytes = dtype.itemsize * self.channels
             member.seek(start * row_bytes, 1)
@@ -78,14 +84,28 @@ def open_npz(path: Path, array: str, contract: FrameContract) -> NpzSamples:
                 shape, _, dtype = _read_header(member)
     except (OSError, ValueError, zipfile.BadZipFile) as exc:
         raise _unreadable(path, "NPZ", exc) from exc
-    if dtype.kind not in "fiub" or len(shape) not in (1, 2):
+    where = f"data {path}::{array}"
+    if dtype.kind not in "fiub" or len(shape) not in (1, 2, 3):
         raise ConfigError(
-            f"data {path}::{array}: expected numbers in one or two dimensions, rows are samples. "
-            f"Received: shape={shape}, dtype={dtype}."
+            f"{where}: expected numbers: rows of samples in one or two dimensions, or items of rows and channels in "
+            f"three. Received: shape={shape}, dtype={dtype}."
         )
+    if len(shape) == 3:
+        return _open_items(path, array, shape, contract)
     channels = shape[1] if len(shape) == 2 else 1
-    _check_channels(f"{path}::{array}", channels, contract)
+    _check_channels(where, channels, contract)
     return NpzSamples(path, array, shape[0], channels)
+
+
+def _open_items(path: Path, array: str, shape: tuple[int, ...], contract: FrameContract) -> NpzSamples:
+    count, rows, channels = shape
+    if (rows, channels) != contract.shape or contract.hop != contract.length:
+        raise ConfigError(
+            f"data {path}::{array}: expected items of one frame each, length x channels = {contract.length} x "
+            f"{len(contract.channels)} with hop = length. Received: items of {rows} x {channels}, hop={contract.hop}. "
+            "Correct frame.length and input.channels in the stream file."
+        )
+    return NpzSamples(path, array, count * rows, channels, item_rows=rows)
 
 
 def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -94,8 +114,7 @@ def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any
     return read(member)
 
 
-def _sliced(array: NDArray[Any], start: int, stop: int, rows_at_once: int) -> Iterator[NDArray[np.float32]]:
-    columns = array.reshape(len(array), -1)
+def _sliced(columns: NDArray[Any], start: int, stop: int, rows_at_once: int) -> Iterator[NDArray[np.float32]]:
     for first in range(start, stop, rows_at_once):
         yield _as_float32(columns[first : min(first + rows_at_once, stop)])
 

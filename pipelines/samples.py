@@ -1,6 +1,7 @@
 """Reads what ``--data`` names, block by block.
 
-file.npz::array             rows are samples, columns are channels; one dimension is one channel
+file.npz::array             rows are samples, columns are channels; one dimension is one channel;
+                            three are items, such as images: each is a frame, its rows samples
 file.parquet, file.csv      columns by the channels' names; others, such as a timestamp, are left out
 file.wav                    PCM of 16 bits, as float32 in [-1, 1)
 folder::array               that array of every NPZ file in the folder

@@ -6,6 +6,7 @@ One recording is parted in time. A frame lies in one part, whatever its hop:
 
 Of many recordings (25 and more) each is used whole, 18 + 2 + 5 of every 25 in order of
 their names: clips are too short to part, and names often sort by speaker, day or kind.
+So are items, such as images, in the order of their array, which often sorts by class.
 """
 
 from __future__ import annotations
@@ -33,12 +34,31 @@ _SHARD_VALUES = 16 * BLOCK_VALUES
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive rows ``start`` to ``stop`` - 1 of one recording, all for one purpose."""
+    """Consecutive rows ``start`` to ``stop`` - 1 of one recording, all for one purpose but for a recording of items.
+
+    ``places`` are then the items of each round of 25 that this part takes.
+    """
 
     recording: Recording
     split: str
     start: int
     stop: int
+    places: range | None = None
+
+    def takes(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the frames that start at these rows are this part's."""
+        if self.places is None:
+            return np.ones(len(rows), np.bool_)
+        place = rows // (self.recording.samples.item_rows or 1) % len(_ROUND)
+        return np.asarray((place >= self.places.start) & (place < self.places.stop))
+
+    def count_frames(self, contract: FrameContract) -> int:
+        """How many frames it has, usable or not."""
+        frames = max(0, (self.stop - self.start - contract.length) // contract.hop + 1)
+        if self.places is None:
+            return frames
+        rounds, rest = divmod(frames, len(_ROUND))
+        return rounds * len(self.places) + len(range(self.places.start, min(self.places.stop, rest)))
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,9 @@ class FrameBlock:
 
 def plan_shards(recordings: Sequence[Recording]) -> list[Shard]:
     """Give every sample its split, and group the parts into shards."""
-    parts = _deal(recordings) if len(recordings) >= len(_ROUND) else _part_in_time(recordings)
+    signals = [recording for recording in recordings if recording.samples.item_rows is None]
+    parts = _deal(signals) if len(signals) >= len(_ROUND) else _part_in_time(signals)
+    parts += [part for recording in recordings if recording.samples.item_rows for part in _deal_items(recording)]
     shards: list[Shard] = []
     for split in SPLITS:
         for group in _group([part for part in parts if part.split == split]):
@@ -94,6 +116,11 @@ def _deal(recordings: Sequence[Recording]) -> list[Part]:
     ]
 
 
+def _deal_items(recording: Recording) -> list[Part]:
+    places = {split: range(_ROUND.index(split), _ROUND.index(split) + _ROUND.count(split)) for split in SPLITS}
+    return [Part(recording, split, 0, recording.rows, places[split]) for split in SPLITS]
+
+
 def _group(parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
     before, numbered = 0, []
     for part in parts:
@@ -111,7 +138,9 @@ def read_frames(shard: Shard, contract: FrameContract) -> Iterator[FrameBlock]:
         row = part.start
         for block in read_blocks(part.recording, part.start, part.stop):
             frames = cutter.push(block.samples)  # (n, length, channels)
-            pile.add(frames, part.recording.source, row, contract.hop)
+            rows = row + np.arange(len(frames)) * contract.hop
+            mine = part.takes(rows)
+            pile.add(frames[mine], part.recording.source, rows[mine])
             row += len(frames) * contract.hop
             if pile.values >= BLOCK_VALUES:
                 yield pile.take()
@@ -133,14 +162,14 @@ class _Pile:
         self._unusable = 0
         self._example = ""
 
-    def add(self, frames: NDArray[np.float32], source: str, row: int, hop: int) -> None:
-        """Heap up the usable ones; the first frame starts at ``row``."""
+    def add(self, frames: NDArray[np.float32], source: str, rows: NDArray[np.int64]) -> None:
+        """Heap up the usable ones; they start at these rows."""
         good = usable(frames)
         self.values += frames.size
         self._frames.append(frames[good])
         if not good.all():
             self._unusable += int(np.count_nonzero(~good))
-            self._example = self._example or f"{source}, frame at row {row + int(np.argmin(good)) * hop}"
+            self._example = self._example or f"{source}, frame at row {rows[np.argmin(good)]}"
 
     def take(self) -> FrameBlock:
         """All that lies here, as one block."""

@@ -40,7 +40,7 @@ class InputConfig(_Strict):
 
     topic: Topic
     format: Format = Field(default="raw", description="How a record's value holds its samples.")
-    dtype: Literal["float32", "float64", "int16", "int32"] = Field(
+    dtype: Literal["float32", "float64", "int16", "int32", "uint8"] = Field(
         "float32", description="Type of a sample with format raw, little-endian."
     )
     channels: Annotated[int, Field(ge=1, le=65536)] | list[str] = Field(

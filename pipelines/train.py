@@ -126,12 +126,15 @@ def plan_counts(shards: Sequence[Shard], contract: FrameContract) -> dict[str, i
     counts = dict.fromkeys(SPLITS, 0)
     for shard in shards:
         for part in shard.parts:
-            counts[shard.split] += max(0, (part.stop - part.start - contract.length) // contract.hop + 1)
+            counts[shard.split] += part.count_frames(contract)
     return counts
 
 
 def describe_recordings(recordings: Sequence[Recording], contract: FrameContract) -> str:
     """One line: how much there is, and how much of it is too short for one frame."""
+    if all(recording.samples.item_rows for recording in recordings):
+        items = sum(recording.rows for recording in recordings) // contract.length
+        return f"data: {items} items of {contract.length} x {len(contract.channels)} in {len(recordings)} recordings"
     short = sum(recording.rows < contract.length for recording in recordings)
     rows = sum(recording.rows for recording in recordings)
     tail = f"; {short} shorter than one frame" if short else ""

@@ -59,6 +59,27 @@ def test_array_in_fortran_order_is_read_by_rows(tmp_path: Path) -> None:
     assert block.samples.tolist() == ROWS[1:4].tolist()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_items_are_their_rows_end_to_end(tmp_path: Path, order: str) -> None:
+    images = np.arange(12, dtype=np.uint8).reshape(2, 3, 2)
+    np.savez(tmp_path / "x.npz", x=np.asarray(images, order=order))  # type: ignore[call-overload]
+    contract = FrameContract(length=3, hop=3, channels=("a", "b"))
+
+    (recording,) = find_recordings(f"{tmp_path}/x.npz::x", contract)
+    (block,) = read_blocks(recording, 0, recording.rows)
+
+    assert (recording.rows, recording.samples.item_rows) == (6, 3)
+    assert block.samples.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]]
+
+
+@pytest.mark.parametrize(("length", "hop", "channels"), [(4, 4, "ab"), (3, 3, "abc"), (3, 1, "ab")])
+def test_items_that_are_not_one_frame_each_are_refused(tmp_path: Path, length: int, hop: int, channels: str) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((5, 3, 2), np.uint8))
+
+    with pytest.raises(ConfigError, match=rf"items of one frame each.* Received: items of 3 x 2, hop={hop}\."):
+        find_recordings(f"{tmp_path}/x.npz::x", FrameContract(length, hop, tuple(channels)))
+
+
 @given(rows=st.integers(0, 40), start=st.integers(0, 40), count=st.integers(0, 40), values=st.integers(1, 30))
 def test_blocks_of_any_size_hold_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, rows: int, start: int, count: int, values: int
@@ -195,11 +216,11 @@ def test_other_number_of_channels_is_refused(tmp_path: Path) -> None:
         find_recordings(f"{tmp_path}/x.npz::x", ONE)
 
 
-@pytest.mark.parametrize("array", [np.zeros((2, 2, 2)), np.array(["a"]), np.array([1j])])
+@pytest.mark.parametrize("array", [np.zeros((2, 2, 2, 2)), np.array(["a"]), np.array([1j])])
 def test_array_that_holds_no_samples_is_refused(tmp_path: Path, array: np.ndarray) -> None:
     np.savez(tmp_path / "x.npz", x=array)
 
-    with pytest.raises(ConfigError, match=r"expected numbers in one or two dimensions"):
+    with pytest.raises(ConfigError, match=r"expected numbers: rows of samples in one or two dimensions"):
         find_recordings(f"{tmp_path}/x.npz::x", ONE)
 
 

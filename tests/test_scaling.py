@@ -50,6 +50,22 @@ def test_center_and_scale_follow_the_kind_and_constant_channels_keep_scale_one(k
     assert scaling == Scaling(kind, center, scale)
 
 
+def test_shared_minmax_divides_images_by_255_whatever_a_column_holds():
+    images = np.zeros((2, 3, 3), np.uint8)
+    images[0, 1] = [0, 51, 255]
+
+    scaling = from_statistics("minmax_shared", **vars(Statistics.of(images)))
+
+    assert (scaling.center, scaling.scale) == ((0.0,) * 3, (255.0,) * 3)
+    assert scaling.apply(images).tolist() == (images.astype(np.float32) / np.float32(255)).tolist()
+
+
+def test_shared_minmax_of_blank_images_only_centers_them():
+    scaling = from_statistics("minmax_shared", **vars(Statistics.of(np.full((1, 2, 2), 7, np.uint8))))
+
+    assert (scaling.center, scaling.scale) == ((7.0, 7.0), (1.0, 1.0))
+
+
 def test_minmax_puts_training_samples_between_zero_and_one():
     scaling = from_statistics("minmax", **vars(Statistics.of(FRAMES)))
 

@@ -67,6 +67,47 @@ def test_no_sample_is_in_two_splits(
     assert training.tolist() == expected.tolist()
 
 
+def record_items(folder: Path, count: int, rows: int = 3) -> Recording:
+    """Items of ``rows`` x 2 that each hold their number, as a file sorted by class would."""
+    items = np.broadcast_to(np.arange(count, dtype=np.float32)[:, None, None], (count, rows, 2))
+    np.savez_compressed(folder / "x.npz", x=items)
+    return find_recordings(f"{folder}/x.npz::x", FrameContract(rows, rows, ("a", "b")))[0]
+
+
+@pytest.mark.parametrize("values_at_once", [7, 1 << 20])
+def test_items_are_dealt_one_by_one_in_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values_at_once: int
+) -> None:
+    monkeypatch.setattr("pipelines.samples.BLOCK_VALUES", values_at_once)
+    recording, contract = record_items(tmp_path, 60), FrameContract(3, 3, ("a", "b"))
+
+    planned = plan_shards([recording])
+    blocks = [block for shard in planned for block in read_frames(shard, contract)]
+
+    seen = {split: [] for split in shards.SPLITS}  # type: ignore[var-annotated]
+    for block in blocks:
+        assert (block.frames == block.frames[:, :1, :1]).all()
+        seen[block.split] += block.frames[:, 0, 0].tolist()
+    assert seen == {
+        "training": [*range(18), *range(25, 43), *range(50, 60)],
+        "validation": [18, 19, 43, 44],
+        "calibration": [20, 21, 22, 23, 24, 45, 46, 47, 48, 49],
+    }
+    assert [sum(part.count_frames(contract) for part in shard.parts) for shard in planned] == [46, 4, 10]
+
+
+def test_an_item_that_is_not_finite_is_named_by_its_first_row(tmp_path: Path) -> None:
+    items = np.zeros((50, 3, 2), np.float32)
+    items[26, 1, 1] = np.nan
+    np.savez(tmp_path / "x.npz", x=items)
+    contract = FrameContract(3, 3, ("a", "b"))
+
+    planned = plan_shards(find_recordings(f"{tmp_path}/x.npz::x", contract))
+    blocks = [block for shard in planned for block in read_frames(shard, contract)]
+
+    assert [(block.unusable, block.example) for block in blocks] == [(1, "x.npz::x, frame at row 78"), (0, ""), (0, "")]
+
+
 def test_frame_that_is_not_finite_is_counted_and_named(tmp_path: Path) -> None:
     signal = np.arange(1000, dtype=np.float32)
     signal[[5, 300, 900]] = [np.nan, np.inf, 1e20]

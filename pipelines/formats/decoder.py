@@ -65,7 +65,7 @@ def make_decoder(format: str, contract: FrameContract, *, dtype: str = "float32"
     Args:
         format: raw, pcm16, json, tf_example or arrow.
         contract: what a frame is.
-        dtype: of the samples, for raw: float32, float64, int16 or int32.
+        dtype: of the samples, for raw: float32, float64, int16, int32 or uint8.
         feature: field, feature or column that holds the samples, for the last three.
 
     Raises:

@@ -20,7 +20,7 @@ from ae_model.exceptions import FrameError
 from pipelines.formats.parsed import Parsed, as_float32, keep, value_bytes, value_starts
 from pipelines.frame_batch import RawBatch
 
-DTYPES = {"float32": "<f4", "float64": "<f8", "int16": "<i2", "int32": "<i4"}
+DTYPES = {"float32": "<f4", "float64": "<f8", "int16": "<i2", "int32": "<i4", "uint8": "u1"}
 # Full scale of 16-bit PCM: samples become -1 to 1.
 PCM16_SCALE = 1.0 / 32768.0
 
