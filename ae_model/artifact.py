@@ -202,6 +202,7 @@ def _manifest(fitted: Fitted, facts: Facts) -> Manifest:
         contract=fitted.contract,
         network=fitted.config,
         threshold=facts.threshold,
+        formula=fitted.formula,
         codes=fitted.code_format,
         scaling=fitted.scaling,
         training=TrainingRecord(facts.data, facts.frames, fitted.history),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ae_model.calibration import Threshold
 from ae_model.config import FrameContract, NetworkConfig
 from ae_model.manifest import MANIFEST, Manifest
 
@@ -27,8 +28,8 @@ Scaling ({manifest.scaling.kind}) is inside the graph: frames go in and come out
 ## Outputs
 
 Codes of {manifest.codes.latent} {manifest.codes.dtype}, {manifest.codes.bytes} bytes a frame where the frame has {4 * contract.length * len(contract.channels)}.
-The score is the mean squared difference of the scaled frames. At or above {threshold.value:.6g} it is an alert:
-the {threshold.method} {threshold.target:g} of {threshold.frames} calibration frames, which training never saw.
+{_score(manifest)} At or above {threshold.value:.6g} it is an alert:
+{threshold.asked}, from {threshold.frames} calibration frames that training never saw{_doubt(threshold)}.
 Severity, in multiples of the threshold: {", ".join(f"{name} {multiple:g}" for name, multiple in threshold.levels.items())}.
 
 ## Training
@@ -60,6 +61,27 @@ def _descent(network: NetworkConfig) -> str:
     loss = f"{network.loss} (delta {network.huber_delta:g})" if network.huber_delta else network.loss
     momentum = f", momentum {network.momentum:g}" if network.momentum else ""
     return f"{loss} with {network.optimizer}{momentum}, {network.schedule} learning rate {network.learning_rate:g}"
+
+
+def _score(manifest: Manifest) -> str:
+    formula, length = manifest.formula, manifest.contract.length
+    samples = "all samples" if formula.newest == length else f"the newest {formula.newest} of {length} samples"
+    standard = ", each channel over its usual error on calibration frames" if formula.limit else ""
+    residual = f"the mean squared difference of the scaled frames over {samples}{standard}"
+    if formula.latent is None:
+        return f"The score is {residual}."
+    return (
+        f"The score is how surprising two numbers are together, each as -ln of its tail probability on calibration "
+        f"frames: {residual}; and the distance of the code from the training codes."
+    )
+
+
+def _doubt(threshold: Threshold) -> str:
+    excluded = f", {threshold.excluded} of them left out as possible faults" if threshold.excluded else ""
+    if threshold.interval is None:
+        return excluded
+    low, high = threshold.interval
+    return f"{excluded}; nine in ten such calibrations give {low:.6g} to {high:.6g}"
 
 
 def _rate(contract: FrameContract) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
 from ae_model.exceptions import ConfigError
 
@@ -14,7 +14,9 @@ Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 CodeDtype = Literal["float32", "int8"]
 ScalingKind = Literal["standard", "minmax", "minmax_shared", "none"]
-ThresholdMethod = Literal["quantile"]
+ErrorScale = Literal["standardised", "plain"]
+LatentUse = Literal["ignored", "combined"]
+ThresholdMethod = Literal["quantile", "gamma", "pot"]
 
 _T = TypeVar("_T")
 
@@ -113,17 +115,63 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
-class ThresholdConfig:
-    """How the cut-off on the score is fitted, on calibration frames alone."""
+class ScoreConfig:
+    """How errors become the score, which alone is compared with the threshold.
 
-    method: ThresholdMethod = "quantile"
-    target: float = 0.999
+    Args:
+        errors: ``standardised`` sets each channel's errors against what it has on calibration
+            frames, so that a quiet channel speaks as loud as a noisy one; ``plain`` does not.
+        newest: how many of a frame's newest samples are scored; None for all. 1 scores the newest
+            sample in the light of those before it, more is a causal mean over so many.
+        latent: ``combined`` adds the distance of the code from the training codes, each of the two
+            as a tail probability; ``ignored`` leaves it out.
+    """
+
+    errors: ErrorScale = "standardised"
+    newest: int | None = None
+    latent: LatentUse = "ignored"
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        """Check that the target is a probability."""
-        require(0.0 < self.target < 1.0, "target", "a quantile between 0 and 1", self.target)
+        """Check that some sample is scored."""
+        require(self.newest is None or self.newest >= 1, "newest", "at least 1 sample", self.newest)
+
+
+@dataclass(frozen=True)
+class ThresholdConfig:
+    """How the cut-off on the score is fitted, on calibration frames alone.
+
+    Args:
+        method: ``quantile`` of the scores; ``gamma``, the quantile of a gamma distribution fitted to
+            their lower nine tenths; ``pot``, peaks over threshold: a generalised Pareto tail fitted
+            to the highest, which reaches beyond the frames there are.
+        target: share of calibration frames that must stay below; 0.999 unless
+            ``false_alarms_per_day`` is given instead.
+        false_alarms_per_day: how many episodes of alerts a person bears, per device; needs a rate.
+        contamination: share of calibration frames that may be faults themselves; so many of the
+            highest are left out.
+    """
+
+    method: ThresholdMethod = "quantile"
+    target: float | None = None
+    false_alarms_per_day: float | None = None
+    contamination: float = 0.0
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and that there is one target."""
+        target, alarms = self.target, self.false_alarms_per_day
+        require(target is None or 0.0 < target < 1.0, "target", "a quantile between 0 and 1", target)
+        require(alarms is None or alarms > 0.0, "false_alarms_per_day", "more than 0", alarms)
+        require(target is None or alarms is None, "target", "none beside false_alarms_per_day", target)
+        require(0.0 <= self.contamination < 0.5, "contamination", "0 up to 0.5", self.contamination)
+
+    @property
+    def quantile(self) -> float:
+        """The target as a share of frames, where alarms are not counted by the day."""
+        return 0.999 if self.target is None else self.target
 
 
 def require(rule: bool, name: str, expected: str, received: object) -> None:
@@ -133,7 +181,7 @@ def require(rule: bool, name: str, expected: str, received: object) -> None:
 
 
 def from_mapping(cls: type[_T], mapping: dict[str, Any]) -> _T:
-    """Build a config object from JSON, turning lists into tuples.
+    """Build a config object from JSON, turning lists into tuples and mappings into the objects they stand for.
 
     Raises:
         ConfigError: a key is unknown; the message names the nearest known one.
@@ -142,8 +190,15 @@ def from_mapping(cls: type[_T], mapping: dict[str, Any]) -> _T:
     for key in mapping:
         if key not in known:
             raise ConfigError(f"{cls.__name__}: expected one of {sorted(known)}. Received: {key}.{hint(key, known)}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in mapping.items()}
-    return cls(**values)
+    hints = get_type_hints(cls)
+    return cls(**{key: _from_json(hints[key], value) for key, value in mapping.items()})
+
+
+def _from_json(annotation: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        holders = [kind for kind in (annotation, *get_args(annotation)) if is_dataclass(kind)]
+        return from_mapping(holders[0], value) if holders else value  # type: ignore[arg-type]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def hint(key: str, known: set[str]) -> str:

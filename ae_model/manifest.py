@@ -14,6 +14,7 @@ from ae_model.config import FrameContract, NetworkConfig, from_mapping
 from ae_model.exceptions import ArtifactError, ConfigError
 from ae_model.scaling import Scaling
 from ae_model.scopes import EVERY_KEY, Scope
+from ae_model.score_formula import ScoreFormula
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -65,6 +66,7 @@ class Manifest:
         contract: what a frame is.
         network: what was trained, and how.
         threshold: the cut-off on the score.
+        formula: how errors become the score.
         codes: what a code is on the wire.
         scaling: what the graph does to frames first.
         training: what it was made from.
@@ -82,6 +84,7 @@ class Manifest:
     contract: FrameContract
     network: NetworkConfig
     threshold: Threshold
+    formula: ScoreFormula
     codes: CodeFormat
     scaling: Scaling
     training: TrainingRecord
@@ -191,6 +194,7 @@ def _objects(mapping: dict[str, Any]) -> dict[str, Any]:
         "contract": FrameContract,
         "network": NetworkConfig,
         "threshold": Threshold,
+        "formula": ScoreFormula,
         "codes": CodeFormat,
         "scaling": Scaling,
     }

@@ -20,9 +20,9 @@ class Inference:
         codes: (n, latent) float32, or int8 in whole steps.
         frames: (n, length, channels) float32, reconstructed, in the frames' own units.
         errors: (n,) float32, mean squared difference of the scaled frames.
-        channel_errors: (n, channels) float32, the same per channel.
-        latent_distance: (n,) float32, squared distance from the training codes' mean, each
-            dimension over its variance.
+        channel_errors: (n, channels) float32, per channel what the score is made of: the scored
+            samples alone, each channel in its own scale; see ae_model/score_formula.py.
+        latent_distance: (n,) float32, squared Mahalanobis distance from the training codes.
         scores: (n,) float32, what the threshold is compared with.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -16,12 +16,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ae_model.codes import CodeFormat, make_format
-from ae_model.config import FrameContract, NetworkConfig
+from ae_model.config import FrameContract, NetworkConfig, ScoreConfig
 from ae_model.descent import Pairs, descend
 from ae_model.exceptions import TrainingError
 from ae_model.networks import build, linear
 from ae_model.networks.graph import Graph, scale
 from ae_model.scaling import Scaling, Statistics
+from ae_model.score_formula import ScoreFormula, fit_formula
 from ae_model.scoring import Inference, reconstruction_errors
 from ae_model.watch import Reporter, Watch
 
@@ -45,10 +46,11 @@ class Fitted:
         encoder: ``keras.Model``, scaled frames to codes.
         decoder: ``keras.Model``, codes to scaled frames.
         code_mean: (latent,) of the training codes.
-        code_variance: (latent,) likewise.
+        code_covariance: (latent, latent) likewise.
         code_format: what a code is.
         history: ``loss`` and ``val_loss`` per epoch.
         frames: how many frames it was fitted on.
+        formula: how its errors become a score; the plain one until ``calibrated``.
     """
 
     contract: FrameContract
@@ -57,21 +59,35 @@ class Fitted:
     encoder: Any
     decoder: Any
     code_mean: NDArray[np.float64]
-    code_variance: NDArray[np.float64]
+    code_covariance: NDArray[np.float64]
     code_format: CodeFormat
     history: dict[str, list[float]]
     frames: int
+    formula: ScoreFormula
 
     @cached_property
     def graph(self) -> Graph:
         """What an export of it computes."""
-        codes = (self.code_mean, self.code_variance, self.code_format)
-        return Graph(self.contract, self.scaling, self.encoder, self.decoder, *codes)
+        codes = (self.code_mean, self.code_covariance, self.code_format)
+        return Graph(self.contract, self.scaling, self.encoder, self.decoder, *codes, self.formula)
 
     def infer(self, frames: NDArray[np.float32]) -> Inference:
         """What the exported detector will say of frames (n, length, channels)."""
         outputs = self._infer(frames=tf.constant(frames, tf.float32))
         return Inference(**{name: tensor.numpy() for name, tensor in outputs.items()})
+
+    def calibrated(self, config: ScoreConfig, batches: Iterable[NDArray[np.float32]]) -> Fitted:
+        """The same pair with its formula fitted on calibration frames, (n, length, channels) at a time.
+
+        Raises:
+            TrainingError: there are no frames, or one has no finite errors.
+        """
+        plain = replace(self, formula=ScoreFormula.plain(self.contract, config.newest))
+        inferred = [plain.infer(frames) for frames in batches]
+        nothing = plain.infer(np.empty((0, *self.contract.shape), np.float32))
+        errors = np.concatenate([each.channel_errors for each in [nothing, *inferred]])
+        distances = np.concatenate([each.latent_distance for each in [nothing, *inferred]])
+        return replace(self, formula=fit_formula(config, self.contract, errors, distances))
 
     @cached_property
     def _infer(self) -> Any:
@@ -107,9 +123,10 @@ def fit(
     judged_on = _survey(_Frames(contract, scaling, validation, "validation"), config)
     train = _solve if config.network == "linear" else _descend
     history = train(encoder, decoder, config, fitted_on, judged_on, watch or Watch())
-    codes = _code_statistics(encoder, fitted_on)
-    about_codes = (codes.mean, codes.variance, make_format(config.codes, codes))
-    return Fitted(contract, config, scaling, encoder, decoder, *about_codes, history, fitted_on.count)
+    statistics, moments = _survey_codes(encoder, fitted_on)
+    about_codes = (moments.mean, moments.covariance, make_format(config.codes, statistics))
+    parts = (contract, config, scaling, encoder, decoder, *about_codes)
+    return Fitted(*parts, history, fitted_on.count, ScoreFormula.plain(contract))
 
 
 @dataclass(frozen=True)
@@ -226,8 +243,11 @@ def _fingerprint(config: NetworkConfig, *frames: _Frames) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _code_statistics(encoder: Any, frames: _Frames) -> Statistics:
-    statistics = Statistics.empty(encoder.output_shape[-1])
+def _survey_codes(encoder: Any, frames: _Frames) -> tuple[Statistics, linear.Moments]:
+    latent = encoder.output_shape[-1]
+    statistics, moments = Statistics.empty(latent), linear.Moments(latent)
     for scaled in frames.scaled():
-        statistics = statistics.merge(Statistics.of(encoder(scaled).numpy()))
-    return statistics
+        codes = encoder(scaled).numpy()  # (n, latent)
+        statistics = statistics.merge(Statistics.of(codes))
+        moments.add(codes)
+    return statistics, moments

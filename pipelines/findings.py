@@ -19,6 +19,8 @@ UNUSABLE = "unusable"
 LEAST_BATCHES = 2
 # Percentiles worth printing beside the extremes.
 _PERCENTILES = (1, 50, 99)
+# An interval whose end is this many times its start says that the threshold is little more than a guess.
+_WIDE = 4.0
 
 
 def count_frames(blocks: Sequence[WrittenBlock]) -> dict[str, int]:
@@ -100,9 +102,19 @@ def _note_constant(profile: Profile, request: FitRequest) -> Iterator[str]:
 
 
 def _note_threshold(threshold: Threshold) -> Iterator[str]:
-    needed = round(1 / (1 - threshold.target))
-    if threshold.frames < needed:
+    if threshold.method == "quantile" and threshold.reached <= 1 + threshold.excluded:
+        asked = (
+            f"{threshold.false_alarms_per_day:g} false alarms a day"
+            if threshold.target is None
+            else f"target {threshold.target:g}"
+        )
         yield (
-            f"the threshold is the highest of {threshold.frames} calibration scores: "
-            f"target {threshold.target:g} needs {needed} frames"
+            f"the threshold is the highest of {threshold.frames} calibration scores, which are too few for {asked}: "
+            "give more data, or take method: pot"
+        )
+    if threshold.interval is not None and threshold.interval[1] > _WIDE * threshold.interval[0]:
+        low, high = threshold.interval
+        yield (
+            f"the threshold is uncertain, {threshold.value:.3g} but anything from {low:.3g} to {high:.3g}: calibration "
+            "frames are few, differ from day to day, or hold faults (see threshold.contamination)"
         )

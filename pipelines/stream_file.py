@@ -1,6 +1,6 @@
 """The stream file: one YAML that says where frames come from, what they are and where results go.
 
-    name, input, frame, model, threshold, outputs, guarantee, kafka, breaker
+    name, input, frame, model, score, threshold, outputs, guarantee, kafka, breaker
 
 An unknown key is an error. Whatever can change a score is copied into the artifact
 at training, so a stream file that was edited since cannot.
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ae_model.config import FrameContract, NetworkConfig, ThresholdConfig, hint
+from ae_model.config import FrameContract, NetworkConfig, ScoreConfig, ThresholdConfig, hint
 from ae_model.exceptions import ConfigError
+from ae_model.score_formula import ScoreFormula
 from pipelines.kafka.security import KafkaSecurity
 from pipelines.stream_errors import explain
 
@@ -114,6 +115,7 @@ class StreamFile(_Strict):
     input: InputConfig
     frame: FrameConfig = FrameConfig()
     model: NetworkConfig = NetworkConfig()
+    score: ScoreConfig = ScoreConfig()
     threshold: ThresholdConfig = ThresholdConfig()
     outputs: OutputsConfig = OutputsConfig()
     guarantee: Literal["at_least_once"] = "at_least_once"
@@ -138,7 +140,9 @@ class StreamFile(_Strict):
             raise ValueError(f"outputs: expected topics that differ from the input and each other. Received: {topics}.")
         if self.input.format == "pcm16" and len(self.input.channel_names) > 8:
             raise ValueError(f"input.channels: expected 1..8 with format=pcm16. Received: {self.input.channels!r}.")
-        _ = self.contract
+        ScoreFormula.plain(self.contract, self.score.newest)
+        if self.threshold.false_alarms_per_day is not None and self.input.rate_hz is None:
+            raise ValueError("threshold.false_alarms_per_day: expected input.rate_hz with it. Received: rate_hz=None.")
         return self
 
     @property

@@ -144,7 +144,7 @@ def describe_recordings(recordings: Sequence[Recording], contract: FrameContract
 def make_request(stream: StreamFile, data: str, models: Path, work: Path, curves: str | None = None) -> FitRequest:
     """What the worker has to know."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    parts = (stream.name, stream.contract, stream.model, stream.threshold)
+    parts = (stream.name, stream.contract, stream.model, stream.score, stream.threshold)
     return FitRequest(*parts, data=data, created=created, models=str(models), work=str(work), curves=curves)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ae_model import artifact
 from ae_model.calibration import Threshold, fit_threshold
-from ae_model.config import FrameContract, NetworkConfig, ThresholdConfig
+from ae_model.config import FrameContract, NetworkConfig, ScoreConfig, ThresholdConfig
 from ae_model.scaling import Scaling, from_statistics
 from ae_model.watch import Watch
 from pipelines.batch_size import find_batch_frames
@@ -42,7 +42,8 @@ class FitRequest:
         name: of the model; its baseline is ``<name>.pca``.
         contract: what a frame is.
         network: what to train, and how.
-        threshold: how to fit the cut-off.
+        score: how errors become the score.
+        threshold: how to fit the cut-off on it.
         data: the data, as the person named it.
         created: when, ISO 8601 in UTC.
         models: folder of models, for the current version.
@@ -53,6 +54,7 @@ class FitRequest:
     name: str
     contract: FrameContract
     network: NetworkConfig
+    score: ScoreConfig
     threshold: ThresholdConfig
     data: str
     created: str
@@ -169,9 +171,10 @@ class Trial:
         self.report(f"epoch {epoch}/{epochs}  loss {loss:.4g}  val_loss {val_loss:.4g}  {seconds_left:.0f} s left")
 
     def _judge(self, fitted: Fitted) -> Judged:
+        fitted = fitted.calibrated(self.request.score, self.frames(CALIBRATION))
         validation, _ = self._infer(fitted, VALIDATION)
         calibration, scores = self._infer(fitted, CALIBRATION)
-        threshold = fit_threshold(scores, self.request.threshold)
+        threshold = fit_threshold(scores, self.request.threshold, self.request.contract)
         means = {"validation_error": float(validation.mean()), "calibration_error": float(calibration.mean())}
         return Judged(fitted, threshold, {**means, "threshold": threshold.value})
 

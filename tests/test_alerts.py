@@ -20,6 +20,7 @@ from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract, NetworkConfig
 from ae_model.manifest import Manifest, TrainingRecord
 from ae_model.scaling import Scaling
+from ae_model.score_formula import ScoreFormula
 from pipelines.alerts import alert_table, explain
 from pipelines.frame_batch import InferredBatch, Scorer
 
@@ -32,6 +33,7 @@ MANIFEST = Manifest(
     contract=FrameContract(length=2, hop=2, channels=CHANNELS, units=("l/s", "m", "K")),
     network=NetworkConfig(),
     threshold=Threshold(1.0, "quantile", 0.99, 50),
+    formula=ScoreFormula(2, (1.0, 1.0, 1.0)),
     codes=CodeFormat(2),
     scaling=Scaling("none", np.zeros(3), np.ones(3)),  # type: ignore[arg-type]
     training=TrainingRecord("two sines", {}, {}),

@@ -102,7 +102,7 @@ def test_the_card_tells_what_the_model_is(original):
     assert "4 samples x 3 channels of float32, a new frame every 4 samples, 2 samples per second." in card
     assert "Channels: flow (l/s), heat (K), idle." in card
     assert "Codes of 3 float32, 12 bytes a frame where the frame has 48." in card
-    assert "At or above 0.5 it is an alert:\nthe quantile 0.99 of 50 calibration frames" in card
+    assert "At or above 0.5 it is an alert:\nquantile, 0.99, from 50 calibration frames that training" in card
     assert "Data: two sines. Frames: training 300, validation 60, calibration 50." in card
     assert "| metric | model | baseline |\n| --- | --- | --- |\n| mse | 0.25 | 0.5 |" in card
     assert "## Intended use and limits" in card

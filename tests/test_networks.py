@@ -13,6 +13,7 @@ from ae_model.exceptions import TrainingError
 from ae_model.networks import build, linear
 from ae_model.networks.graph import Graph
 from ae_model.scaling import Scaling
+from ae_model.score_formula import ScoreFormula
 from ae_model.scoring import channel_errors, reconstruction_errors
 
 CONTRACT = FrameContract(length=5, hop=5, channels=("a", "b"))
@@ -109,9 +110,8 @@ def graph():
     keras.utils.set_random_seed(5)
     encoder, decoder = build(CONTRACT, NetworkConfig(latent=2, hidden=(4,)))
     scaling = Scaling("standard", (100.0, -0.5), (20.0, 0.001))
-    return Graph(
-        CONTRACT, scaling, encoder, decoder, np.array([1.0, -1.0]), np.array([4.0, 0.25]), CodeFormat(2)
-    ), scaling
+    codes = (np.array([1.0, -1.0]), np.array([[4.0, 0.6], [0.6, 0.25]]), CodeFormat(2))
+    return Graph(CONTRACT, scaling, encoder, decoder, *codes, ScoreFormula.plain(CONTRACT)), scaling
 
 
 def test_graph_computes_what_the_numpy_scores_say(graph):
@@ -128,23 +128,26 @@ def test_graph_computes_what_the_numpy_scores_say(graph):
     np.testing.assert_allclose(outputs["errors"], reconstruction_errors(scaled, reconstruction), rtol=1e-4)
     np.testing.assert_allclose(outputs["channel_errors"], channel_errors(scaled, reconstruction), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(outputs["channel_errors"].mean(axis=1), outputs["errors"], rtol=1e-5)
-    assert outputs["scores"].tolist() == outputs["errors"].tolist()
+    np.testing.assert_allclose(outputs["scores"], outputs["errors"], rtol=1e-6)
 
 
-def test_latent_distance_is_in_deviations_of_the_training_codes(graph):
+def test_latent_distance_is_in_deviations_of_the_training_codes_in_any_direction(graph):
     graph, _ = graph
 
     codes = graph.encode(tf.zeros((3, 5, 2)))["codes"].numpy()
     distance = graph.infer(tf.zeros((3, 5, 2)))["latent_distance"].numpy()
 
-    np.testing.assert_allclose(distance, (codes[:, 0] - 1) ** 2 / 4 + (codes[:, 1] + 1) ** 2 / 0.25, rtol=1e-4)
+    # The inverse of [[4, 0.6], [0.6, 0.25]], whose determinant is 0.64.
+    a, b = codes[:, 0] - 1, codes[:, 1] + 1
+    np.testing.assert_allclose(distance, (0.25 * a * a - 1.2 * a * b + 4 * b * b) / 0.64, rtol=1e-4)
 
 
 @pytest.mark.parametrize("variance", [[4.0, 0.0], [0.0, 0.0]])
 def test_code_dimensions_that_never_moved_keep_the_distance_finite(graph, variance):
     _, scaling = graph
     encoder, decoder = build(CONTRACT, NetworkConfig(latent=2))
-    still = Graph(CONTRACT, scaling, encoder, decoder, np.zeros(2), np.array(variance), CodeFormat(2))
+    codes = (np.zeros(2), np.diag(variance), CodeFormat(2))
+    still = Graph(CONTRACT, scaling, encoder, decoder, *codes, ScoreFormula.plain(CONTRACT))
 
     distance = still.infer(tf.ones((2, 5, 2)))["latent_distance"].numpy()
 
@@ -173,15 +176,8 @@ def test_graph_reads_examples_as_frames(graph):
 
 def test_minmax_scaling_is_not_clipped(graph):
     graph, scaling = graph
-    open_graph = Graph(
-        CONTRACT,
-        replace(scaling, kind="minmax"),
-        graph._encoder,
-        graph._decoder,
-        np.zeros(2),
-        np.ones(2),
-        CodeFormat(2),
-    )
+    parts = (graph._encoder, graph._decoder, np.zeros(2), np.eye(2), CodeFormat(2), ScoreFormula.plain(CONTRACT))
+    open_graph = Graph(CONTRACT, replace(scaling, kind="minmax"), *parts)
     far = tf.fill((1, 5, 2), 1e6)
 
     assert open_graph.infer(far)["errors"].numpy()[0] > 1e6 > graph.infer(far)["errors"].numpy()[0]

@@ -214,7 +214,10 @@ def test_target_beyond_the_calibration_frames_is_pointed_out(tmp_path: Path) -> 
 
     summary, _ = train(tmp_path, stream, save(tmp_path / "train.npz", make_samples()))
 
-    assert summary.notes == ["the threshold is the highest of 400 calibration scores: target 0.9999 needs 10000 frames"]
+    assert summary.notes == [
+        "the threshold is the highest of 400 calibration scores, which are too few for target 0.9999: "
+        "give more data, or take method: pot"
+    ]
 
 
 def test_linear_network_is_its_own_baseline(tmp_path: Path) -> None:

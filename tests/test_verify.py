@@ -61,9 +61,8 @@ def rogue(infer):
         def infer(self, frames):
             return infer(super().infer(frames))
 
-    return Rogue(
-        CONTRACT, model.scaling, model.encoder, model.decoder, model.code_mean, model.code_variance, model.code_format
-    )
+    codes = (model.code_mean, model.code_covariance, model.code_format)
+    return Rogue(CONTRACT, model.scaling, model.encoder, model.decoder, *codes, model.formula)
 
 
 @pytest.mark.parametrize(

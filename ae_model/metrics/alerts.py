@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from ae_model.config import require
 
-_SECONDS_PER_DAY = 86400.0
+SECONDS_PER_DAY = 86400.0
+# Alerts with less silence between them are one episode, as a person on duty would see them.
+GAP_MINUTES = 10.0
 # Thresholds tried for a budget: each of the highest scores, then one in every 100 or so by rank.
 _RANKS = 400
 # An alarm that is on for most of the unlabelled time is none, however few its episodes.
@@ -30,6 +32,23 @@ def events(labels: NDArray[Any]) -> list[tuple[int, int]]:
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (labels != 0).astype(np.int8), [0]])))
     return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def episodes(alerts: NDArray[Any], gap_rows: float) -> list[tuple[int, int]]:
+    """Runs of alerting rows as (start, stop), stop exclusive; runs nearer than ``gap_rows`` are one.
+
+    Args:
+        alerts: (n,) true or 1 where the row alerts.
+        gap_rows: rows from the last of one run to the first of the next that part them.
+    """
+    merged: list[tuple[int, int]] = []
+    for start, stop in events(alerts):
+        # From the last row of one run to the first of the next.
+        if merged and start - (merged[-1][1] - 1) < gap_rows:
+            merged[-1] = (merged[-1][0], stop)
+        else:
+            merged.append((start, stop))
+    return merged
 
 
 def event_recall(alerts: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -48,7 +67,7 @@ def event_recall(alerts: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def false_episodes_per_day(
-    alerts: NDArray[Any], labels: NDArray[Any], rate_hz: float, gap_minutes: float = 10.0
+    alerts: NDArray[Any], labels: NDArray[Any], rate_hz: float, gap_minutes: float = GAP_MINUTES
 ) -> float:
     """Episodes of alerts that touch no event, per day of rows.
 
@@ -68,9 +87,9 @@ def false_episodes_per_day(
     _check_rows(alerts, labels)
     require(len(labels) > 0, "labels", "at least one row", len(labels))
     require(rate_hz > 0, "rate_hz", "more than 0 rows per second", rate_hz)
-    episodes = _merge(events(alerts), gap_minutes * 60.0 * rate_hz)
-    false = sum(not np.any(labels[start:stop]) for start, stop in episodes)
-    return false / (len(labels) / rate_hz / _SECONDS_PER_DAY)
+    found = episodes(alerts, gap_minutes * 60.0 * rate_hz)
+    false = sum(not np.any(labels[start:stop]) for start, stop in found)
+    return false / (len(labels) / rate_hz / SECONDS_PER_DAY)
 
 
 def detection_delays(alerts: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
@@ -120,7 +139,7 @@ def false_alarm_rate(alerts: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def recall_at_budget(
-    scores: NDArray[Any], labels: NDArray[Any], rate_hz: float, per_day: float, gap_minutes: float = 10.0
+    scores: NDArray[Any], labels: NDArray[Any], rate_hz: float, per_day: float, gap_minutes: float = GAP_MINUTES
 ) -> float:
     """The highest event recall that a threshold on these scores reaches within a budget of false episodes.
 
@@ -163,17 +182,6 @@ def _falling_thresholds(scores: NDArray[Any], labels: NDArray[Any]) -> NDArray[n
 
 def _share(part: NDArray[np.bool_], whole: NDArray[np.bool_]) -> float:
     return float(part[whole].mean()) if whole.any() else float("nan")
-
-
-def _merge(runs: list[tuple[int, int]], gap_rows: float) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for start, stop in runs:
-        # From the last row of one run to the first of the next.
-        if merged and start - (merged[-1][1] - 1) < gap_rows:
-            merged[-1] = (merged[-1][0], stop)
-        else:
-            merged.append((start, stop))
-    return merged
 
 
 def _check_rows(alerts: NDArray[Any], labels: NDArray[Any]) -> None:

@@ -2,8 +2,8 @@
 
     frames ─ scale ─ encoder ─ round ─ codes ─ decoder ─ unscale ─ frames
                 │            │                  │
-                └────────────┼──────────────────┴─ errors, channel_errors, scores
-                             └──────────────────── latent_distance
+                └────────────┼──────────────────┴─ errors, channel_errors ─┬─ scores
+                             └──────────────────── latent_distance ────────┘
 
 Codes are rounded with ``codes: int8`` alone. Errors are then those of the rounded codes, as
 the receiver will see them; the distance is that of the numbers before, as clipping would hide
@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract
 from ae_model.manifest import FEATURE
+from ae_model.networks import scores
 from ae_model.networks.rounding import from_codes, to_codes, widen
 from ae_model.scaling import Scaling
+from ae_model.score_formula import ScoreFormula
 
-# Code dimensions that hardly moved in training must not turn rounding into distance.
-_LEAST_VARIANCE = 1e-6
+# Directions in which codes hardly moved in training must not turn rounding into distance.
+_LEAST_VARIANCE = 1e-4
 
 
 class Graph:
@@ -41,18 +43,19 @@ class Graph:
         encoder: Any,
         decoder: Any,
         code_mean: NDArray[np.float64],
-        code_variance: NDArray[np.float64],
+        code_covariance: NDArray[np.float64],
         code_format: CodeFormat,
+        formula: ScoreFormula,
     ) -> None:
-        """Keep the parts; ``code_mean`` and ``code_variance`` are (latent,) of the training codes."""
+        """Keep the parts; the code's mean (latent,) and covariance (latent, latent) are of the training codes."""
         self._contract = contract
         self._scaling = scaling
         self._encoder = widen(encoder) if code_format.dtype == "int8" else encoder
         self._code_format = code_format
         self._decoder = decoder
         self._code_mean = code_mean
-        floor = _LEAST_VARIANCE * float(code_variance.max())
-        self._code_variance = np.maximum(code_variance, floor) if floor > 0 else np.ones_like(code_variance)
+        self._whitening = _whiten(code_covariance)
+        self._formula = formula
 
     def infer(self, frames: Any) -> dict[str, Any]:
         """All that ``Inference`` holds, from frames (n, length, channels) in own units."""
@@ -61,14 +64,15 @@ class Graph:
         codes = to_codes(numbers, self._code_format)
         reconstruction = self._decoder(from_codes(codes, self._code_format))
         squares = tf.math.squared_difference(scaled, reconstruction)
-        errors = tf.reduce_mean(squares, axis=[1, 2])
+        latent_distance = self._latent_distance(numbers)
+        channel_errors = scores.channel_errors(self._formula, squares)
         return {
             "codes": codes,
             "frames": self._unscale(reconstruction),
-            "errors": errors,
-            "channel_errors": tf.reduce_mean(squares, axis=1),
-            "latent_distance": self._latent_distance(numbers),
-            "scores": tf.identity(errors),
+            "errors": tf.reduce_mean(squares, axis=[1, 2]),
+            "channel_errors": channel_errors,
+            "latent_distance": latent_distance,
+            "scores": scores.score(self._formula, channel_errors, latent_distance),
         }
 
     def encode(self, frames: Any) -> dict[str, Any]:
@@ -109,10 +113,18 @@ class Graph:
 
     def _latent_distance(self, numbers: Any) -> Any:
         centered = tf.cast(numbers, tf.float32) - tf.constant(self._code_mean, tf.float32)
-        return tf.reduce_sum(tf.square(centered) / tf.constant(self._code_variance, tf.float32), axis=1)
+        return tf.reduce_sum(tf.square(tf.matmul(centered, tf.constant(self._whitening, tf.float32))), axis=1)
 
     def _unscale(self, scaled: Any) -> Any:
         return scaled * tf.constant(self._scaling.scale, tf.float32) + tf.constant(self._scaling.center, tf.float32)
+
+
+def _whiten(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(latent, latent) that turns codes of this covariance into ones of variance 1 that do not vary together."""
+    variances, directions = np.linalg.eigh(covariance)
+    floor = _LEAST_VARIANCE * max(float(variances[-1]), 0.0)
+    whitening: NDArray[np.float64] = directions / np.sqrt(np.maximum(variances, floor) if floor > 0 else 1.0)
+    return whitening
 
 
 def scale(scaling: Scaling, frames: Any) -> Any:

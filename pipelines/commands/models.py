@@ -48,7 +48,7 @@ def summary(found: manifest.Manifest) -> dict[str, Any]:
         "created": found.created,
         "frames": f"{length} x {channels} at {found.contract.rate_hz or '-'} Hz",
         "network": f"{found.network.network} {list(found.network.hidden)} latent {found.network.latent}",
-        "threshold": f"{found.threshold.value:.6g} ({found.threshold.method} {found.threshold.target})",
+        "threshold": f"{found.threshold.value:.6g} ({found.threshold.asked})",
         "trained on": found.training.data,
         "frames used": found.training.frames,
         **{f"metrics {name}": values for name, values in found.metrics.items()},
