@@ -81,6 +81,13 @@ def usable(frames: NDArray[Any]) -> NDArray[np.bool_]:
     return usable_frames
 
 
+def find_faults(frames: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which channels of which frames hold a sample that the network cannot take, (n, channels)."""
+    # NaN fails the comparison.
+    faults: NDArray[np.bool_] = ~(np.abs(frames) <= MAX_MAGNITUDE).all(axis=1)
+    return faults
+
+
 def _check(length: int, hop: int) -> None:
     require(length >= 1, "length", "a positive number of samples", length)
     require(1 <= hop <= length, "hop", f"1..length ({length})", hop)

@@ -12,6 +12,7 @@ from ae_model.config import FrameContract, NetworkConfig
 from ae_model.exceptions import TrainingError
 from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
 from pipelines.statistics import Profile
+from pipelines.suspects import name_binary, name_culprits
 from pipelines.trial import BASELINE, MODEL, FitRequest, WrittenBlock
 
 UNUSABLE = "unusable"
@@ -29,18 +30,24 @@ def count_frames(blocks: Sequence[WrittenBlock]) -> dict[str, int]:
     return {**counts, UNUSABLE: sum(block.unusable for block in blocks)}
 
 
-def check_counts(frames: dict[str, int], network: NetworkConfig) -> None:
+def check_counts(frames: dict[str, int], network: NetworkConfig, culprits: str = "") -> None:
     """Refuse data that are too few to train on.
+
+    Args:
+        frames: by split, and ``unusable``.
+        network: what is to be trained.
+        culprits: channels that made frames unusable.
 
     Raises:
         TrainingError: a split has too few frames.
     """
+    why = f" by channel: {culprits}. Leave out a channel that is rarely usable" if culprits else ""
     least = {TRAINING: LEAST_BATCHES * network.batch_frames, VALIDATION: 1, CALIBRATION: 1}
     for split, count in least.items():
         if frames[split] < count:
             raise TrainingError(
                 f"{split} frames: expected at least {count} usable ones. Received: {split}={frames[split]}, "
-                f"unusable={frames.get(UNUSABLE, 0)}. Give more data, or a smaller model.batch_frames."
+                f"unusable={frames.get(UNUSABLE, 0)}{why}. Give more data, or a smaller model.batch_frames."
             )
 
 
@@ -77,17 +84,21 @@ def describe_channels(profile: Profile, contract: FrameContract) -> list[dict[st
 def note(blocks: Sequence[WrittenBlock], profile: Profile, request: FitRequest, threshold: Threshold) -> list[str]:
     """What a person should know before trusting the model."""
     return [
-        *_note_unusable(blocks),
+        *_note_unusable(blocks, request.contract),
         *_note_constant(profile, request),
+        *_note_binary(profile, request.contract),
         *_note_threshold(threshold),
     ]
 
 
-def _note_unusable(blocks: Sequence[WrittenBlock]) -> Iterator[str]:
+def _note_unusable(blocks: Sequence[WrittenBlock], contract: FrameContract) -> Iterator[str]:
     unusable = sum(block.unusable for block in blocks)
     if unusable:
         example = next(block.example for block in blocks if block.example)
-        yield f"{unusable} frames are not finite or too large and were left out; the first is {example}"
+        yield (
+            f"{unusable} frames are not finite or too large and were left out; "
+            f"by channel: {name_culprits(blocks, contract)}; the first is {example}"
+        )
 
 
 def _note_constant(profile: Profile, request: FitRequest) -> Iterator[str]:
@@ -99,6 +110,18 @@ def _note_constant(profile: Profile, request: FitRequest) -> Iterator[str]:
     names = [name for name, constant in zip(contract.channels, flat, strict=True) if constant]
     if names:
         yield f"{len(names)} of {len(contract.channels)} channels are constant in training: {', '.join(names)}"
+
+
+def _note_binary(profile: Profile, contract: FrameContract) -> Iterator[str]:
+    statistics = profile.statistics
+    names = [
+        name
+        for name in name_binary(statistics, contract)
+        if statistics.maximum[contract.channels.index(name)] > statistics.minimum[contract.channels.index(name)]
+    ]
+    # A single one, which is how a label comes among the columns of an array that has no names.
+    if len(names) == 1 and len(contract.channels) > 1:
+        yield f"channel {names[0]} holds 0 and 1 alone: if it is a label, leave it out, or the model learns the answers"
 
 
 def _note_threshold(threshold: Threshold) -> Iterator[str]:

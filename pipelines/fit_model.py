@@ -20,6 +20,7 @@ from pipelines import findings
 from pipelines.gate import Verdict, judge
 from pipelines.shards import CALIBRATION
 from pipelines.statistics import Profile
+from pipelines.suspects import check_signals, name_culprits
 from pipelines.trial import (
     BASELINE,
     MODEL,
@@ -116,8 +117,9 @@ def fit_model(
     """
     frames = findings.count_frames(blocks)
     report(findings.describe_frames(frames))
-    findings.check_counts(frames, request.network)
+    findings.check_counts(frames, request.network, name_culprits(blocks, request.contract))
     (profile,) = profiles
+    check_signals(profile.statistics, request.contract, request.data)
     trial = Trial(request, paths_by_split(blocks), make_scaling(request, profile), report)
     model, baseline = trial.run(request.network), trial.run_baseline()
     metrics = {MODEL: model.metrics, **({BASELINE: baseline.metrics} if baseline else {})}

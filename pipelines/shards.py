@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.config import FrameContract
-from ae_model.frames import FrameCutter, usable
+from ae_model.frames import FrameCutter, find_faults, usable
 from pipelines.samples import BLOCK_VALUES, Recording, read_blocks
 
 TRAINING, VALIDATION, CALIBRATION = "training", "validation", "calibration"
@@ -79,13 +79,15 @@ class FrameBlock:
         name: unlike any other block's, and the same at each reading; sorts as the frames do.
         frames: (n, length, channels) float32.
         unusable: frames left out because they are not finite or too large.
-        example: where the first of those is, or nothing.
+        faults: in how many of them each channel is at fault.
+        example: where the first of them is, or nothing.
     """
 
     split: str
     name: str
     frames: NDArray[np.float32]
     unusable: int
+    faults: tuple[int, ...]
     example: str
 
 
@@ -160,6 +162,7 @@ class _Pile:
         self.values = 0
         self._frames: list[NDArray[np.float32]] = []
         self._unusable = 0
+        self._faults = np.zeros(self._shard.parts[0].recording.samples.channels, np.int64)
         self._example = ""
 
     def add(self, frames: NDArray[np.float32], source: str, rows: NDArray[np.int64]) -> None:
@@ -169,12 +172,14 @@ class _Pile:
         self._frames.append(frames[good])
         if not good.all():
             self._unusable += int(np.count_nonzero(~good))
+            self._faults += np.count_nonzero(find_faults(frames[~good]), axis=0)
             self._example = self._example or f"{source}, frame at row {rows[np.argmin(good)]}"
 
     def take(self) -> FrameBlock:
         """All that lies here, as one block."""
         name = f"{self._shard.index:05d}-{self._blocks:05d}"
-        block = FrameBlock(self._shard.split, name, np.concatenate(self._frames), self._unusable, self._example)
+        left_out = (self._unusable, tuple(self._faults.tolist()), self._example)
+        block = FrameBlock(self._shard.split, name, np.concatenate(self._frames), *left_out)
         self._blocks += 1
         self._clear()
         return block

@@ -207,7 +207,8 @@ class WriteExamples(beam.DoFn):  # type: ignore[misc]
         path = Path(self._work) / "examples" / block.split / f"{block.name}.tfrecord"
         if len(block.frames):
             write_examples(path, block.frames, self._contract)
-        yield name, WrittenBlock(block.split, str(path), len(block.frames), block.unusable, block.example)
+        left_out = (block.unusable, block.faults, block.example)
+        yield name, WrittenBlock(block.split, str(path), len(block.frames), *left_out)
 
 
 def publish(request: FitRequest, promoted: bool) -> int:

@@ -71,6 +71,7 @@ class WrittenBlock:
     path: str
     frames: int
     unusable: int
+    faults: tuple[int, ...]
     example: str
 
 

@@ -193,7 +193,10 @@ def test_unusable_frames_are_left_out_counted_and_named(tmp_path: Path) -> None:
 
     summary, lines = train(tmp_path, make_stream(), save(tmp_path / "train.npz", samples))
 
-    note = "3 frames are not finite or too large and were left out; the first is train.npz::train, frame at row 10"
+    note = (
+        "3 frames are not finite or too large and were left out; by channel: ch1 in 3; "
+        "the first is train.npz::train, frame at row 10"
+    )
     assert summary.frames == {"training": 1438, "validation": 160, "calibration": 399, "unusable": 3}
     assert note in summary.notes
     assert f"note: {note}" in lines

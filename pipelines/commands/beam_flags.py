@@ -14,6 +14,8 @@ from pipelines.engines import choose_engine
 
 # Others take flags that only their job server knows.
 LOCAL_ENGINES = ("FnApiRunner", "PrismRunner")
+# The one flag of another verb that Beam would take for its own.
+LABELS = "--labels"
 
 
 def beam_flags(runner: str, flags: Sequence[str], *, bounded: bool) -> tuple[str, ...]:
@@ -36,6 +38,11 @@ def check_beam_flags(runner: str, flags: Sequence[str]) -> None:
     beams = _beam_names()
     for flag in flags:
         name = flag.partition("=")[0]
+        if name == LABELS and runner in LOCAL_ENGINES:
+            raise ConfigError(
+                f"arguments: expected flags of this verb or of Beam's. Received: {flag}, which Beam has for jobs in "
+                "Google's cloud. Labels of samples are for `latentstream evaluate`; training sees none."
+            )
         if name in beams:
             continue
         near = hint(name, _own_names() | beams)
