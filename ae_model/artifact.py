@@ -17,7 +17,7 @@ import re
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def export(folder: Path, fitted: Fitted, facts: Facts, golden: NDArray[np.float3
     _check_export(folder, facts, golden)
     fitted.graph.save(str(folder))
     (folder / GOLDEN).parent.mkdir(exist_ok=True)
-    np.savez(folder / GOLDEN, frames=golden, **{f"expected_{k}": v for k, v in vars(fitted.infer(golden)).items()})
+    np.savez(folder / GOLDEN, **_golden(fitted, golden))
     (folder / SCHEMA).write_text(schema_text(fitted.contract), encoding="utf-8")
     manifest = _manifest(fitted, facts)
     (folder / CARD).write_text(write_card(manifest), encoding="utf-8")
@@ -190,6 +190,14 @@ def _check_export(folder: Path, facts: Facts, golden: NDArray[np.float32]) -> No
         raise ArtifactError(f"export {folder}: expected finite golden frames. Received: shape={golden.shape}.")
 
 
+def _golden(fitted: Fitted, frames: NDArray[np.float32]) -> dict[str, Any]:
+    said = {"frames": frames, **{f"expected_{name}": values for name, values in vars(fitted.infer(frames)).items()}}
+    if fitted.prior is None:
+        return said
+    noise = np.random.default_rng(0).standard_normal((len(frames), len(fitted.code_mean))).astype(np.float32)
+    return {**said, "noise": noise, "expected_sampled": fitted.sample(noise)}
+
+
 def _manifest(fitted: Fitted, facts: Facts) -> Manifest:
     import keras
     import tensorflow as tf
@@ -211,6 +219,7 @@ def _manifest(fitted: Fitted, facts: Facts) -> Manifest:
         libraries={**libraries, "python": platform.python_version()},
         batch_frames=facts.batch_frames,
         scope=facts.scope,
+        code_use=fitted.code_use,
     )
 
 

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 from ae_model.exceptions import ConfigError
+from ae_model.regularisers import CorruptionConfig, SparseConfig, VariationalConfig
+from ae_model.rules import from_mapping, hint, require
 
-Network = Literal["linear", "dense"]
+__all__ = [
+    "CorruptionConfig",
+    "FrameContract",
+    "NetworkConfig",
+    "ScoreConfig",
+    "SparseConfig",
+    "ThresholdConfig",
+    "VariationalConfig",
+    "check_code_size",
+    "from_mapping",
+    "hint",
+    "require",
+]
+
+Network = Literal["linear", "dense", "conv1d", "conv2d", "recurrent"]
+Activation = Literal["relu", "elu", "gelu", "tanh"]
+Cell = Literal["lstm", "gru"]
 Loss = Literal["mse", "bce", "huber"]
 Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
@@ -17,8 +34,6 @@ ScalingKind = Literal["standard", "minmax", "minmax_shared", "none"]
 ErrorScale = Literal["standardised", "plain"]
 LatentUse = Literal["ignored", "combined"]
 ThresholdMethod = Literal["quantile", "gamma", "pot"]
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -57,11 +72,21 @@ class FrameContract:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which autoencoder to train, and how; everything here can change a score."""
+    """Which autoencoder to train, and how; everything here can change a score.
+
+    ``hidden`` are widths (dense), filters (conv) or units (recurrent), from the frame to the code.
+    """
 
     network: Network = "dense"
     latent: int = 8
     hidden: tuple[int, ...] = ()
+    activation: Activation = "relu"
+    kernel: int = 3
+    cell: Cell = "lstm"
+    sparse: SparseConfig | None = None
+    corruption: CorruptionConfig | None = None
+    contractive: float = 0.0
+    variational: VariationalConfig | None = None
     loss: Loss = "mse"
     huber_delta: float | None = None
     optimizer: Optimizer = "adam"
@@ -92,12 +117,55 @@ class NetworkConfig:
             self.loss,
         )
         require(
-            self.network != "linear" or (self.loss == "mse" and not self.hidden),
-            "network",
-            "loss=mse and no hidden layers with network=linear, which is solved exactly",
-            self.network,
+            self.network != "linear" or self.loss == "mse",
+            "loss",
+            "mse with network=linear, which is solved exactly",
+            self.loss,
         )
+        self._check_layers()
+        self._check_regularisers()
         self._check_descent()
+
+    @property
+    def regularised(self) -> bool:
+        """Whether something but its size keeps the code from copying the frame."""
+        return bool(self.sparse or self.corruption or self.contractive or self.variational)
+
+    @property
+    def in_unit_range(self) -> bool:
+        """Whether scaled samples have to lie in [0, 1]."""
+        return self.loss == "bce" or (self.corruption is not None and self.corruption.kind == "salt_pepper")
+
+    def _check_layers(self) -> None:
+        require(self.kernel >= 2, "kernel", "at least 2, as a layer takes every second sample", self.kernel)
+        layered = len(self.hidden) > 0
+        require(
+            layered or self.network in ("linear", "dense"),
+            "hidden",
+            f"a layer with network={self.network}",
+            self.hidden,
+        )
+        for field in fields(self):
+            if field.name in _USED_BY:
+                used = self.network in _USED_BY[field.name] and (field.name != "activation" or layered)
+                rule = f"its default {field.default!r}: network={self.network}, hidden={self.hidden} does not use it"
+                value = getattr(self, field.name)
+                require(used or value == field.default, field.name, rule, value)
+
+    def _check_regularisers(self) -> None:
+        require(self.contractive >= 0, "contractive", "0 or more", self.contractive)
+        require(
+            self.variational is None or not (self.sparse or self.contractive),
+            "variational",
+            "neither sparse nor contractive beside it: the pull to the prior is what holds that code",
+            self.variational,
+        )
+        require(
+            self.corruption is None or self.corruption.kind != "salt_pepper" or self.scaling != "standard",
+            "scaling",
+            "another than standard with corruption=salt_pepper, which sets samples to 0 or 1",
+            self.scaling,
+        )
 
     def _check_descent(self) -> None:
         """What the loss, the optimiser or an exact solution has no use for is refused, not ignored."""
@@ -111,6 +179,36 @@ class NetworkConfig:
             "network",
             "no momentum and schedule=constant with network=linear, which is solved exactly",
             self.network,
+        )
+
+
+# Where a key means something; with any other network it must be left alone, as it would be ignored.
+_CONVOLUTIONS: tuple[Network, ...] = ("conv1d", "conv2d")
+_DESCENDED: tuple[Network, ...] = ("dense", *_CONVOLUTIONS, "recurrent")
+_USED_BY = {
+    "hidden": _DESCENDED,
+    "activation": ("dense", *_CONVOLUTIONS),
+    "kernel": _CONVOLUTIONS,
+    "cell": ("recurrent",),
+    "sparse": _DESCENDED,
+    "corruption": _DESCENDED,
+    "contractive": _DESCENDED,
+    "variational": _DESCENDED,
+}
+
+
+def check_code_size(contract: FrameContract, network: NetworkConfig) -> None:
+    """Refuse a code in which a frame fits whole, unless a regulariser keeps it from being copied.
+
+    Raises:
+        ConfigError: the code is no smaller than the frame, and nothing else holds it.
+    """
+    width = contract.length * len(contract.channels)
+    if network.latent >= width and not network.regularised:
+        raise ConfigError(
+            f"latent: expected less than the {width} values of a frame ({contract.length} x "
+            f"{len(contract.channels)}). Received: latent={network.latent}. Take a smaller code, or one of sparse, "
+            "corruption, contractive and variational with it: else it learns to copy."
         )
 
 
@@ -172,36 +270,3 @@ class ThresholdConfig:
     def quantile(self) -> float:
         """The target as a share of frames, where alarms are not counted by the day."""
         return 0.999 if self.target is None else self.target
-
-
-def require(rule: bool, name: str, expected: str, received: object) -> None:
-    """Raise ConfigError in the house form unless the rule holds."""
-    if not rule:
-        raise ConfigError(f"{name}: expected {expected}. Received: {name}={received!r}.")
-
-
-def from_mapping(cls: type[_T], mapping: dict[str, Any]) -> _T:
-    """Build a config object from JSON, turning lists into tuples and mappings into the objects they stand for.
-
-    Raises:
-        ConfigError: a key is unknown; the message names the nearest known one.
-    """
-    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-    for key in mapping:
-        if key not in known:
-            raise ConfigError(f"{cls.__name__}: expected one of {sorted(known)}. Received: {key}.{hint(key, known)}")
-    hints = get_type_hints(cls)
-    return cls(**{key: _from_json(hints[key], value) for key, value in mapping.items()})
-
-
-def _from_json(annotation: Any, value: Any) -> Any:
-    if isinstance(value, dict):
-        holders = [kind for kind in (annotation, *get_args(annotation)) if is_dataclass(kind)]
-        return from_mapping(holders[0], value) if holders else value  # type: ignore[arg-type]
-    return tuple(value) if isinstance(value, list) else value
-
-
-def hint(key: str, known: set[str]) -> str:
-    """A ``did you mean`` sentence for a misspelt key, or nothing."""
-    near = difflib.get_close_matches(key, sorted(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""

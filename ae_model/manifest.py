@@ -12,6 +12,7 @@ from ae_model.calibration import Threshold
 from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract, NetworkConfig, from_mapping
 from ae_model.exceptions import ArtifactError, ConfigError
+from ae_model.latent import CodeUse
 from ae_model.scaling import Scaling
 from ae_model.scopes import EVERY_KEY, Scope
 from ae_model.score_formula import ScoreFormula
@@ -76,6 +77,7 @@ class Manifest:
         golden: path of the frames with their expected outputs, checked at each load.
         batch_frames: frames per call that suit it best.
         scope: for which keys it answers; for all, unless the stream asks for a model per key.
+        code_use: how much of the code of a variational model carries anything.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Manifest:
     golden: str = GOLDEN
     batch_frames: int = 512
     scope: Scope = EVERY_KEY
+    code_use: CodeUse | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -204,6 +207,8 @@ def _objects(mapping: dict[str, Any]) -> dict[str, Any]:
     objects: dict[str, Any] = {key: from_mapping(cls, mapping[key]) for key, cls in parts.items()}
     # Lists stay lists here, as they are in the manifest of a fresh export.
     objects["scope"] = from_mapping(Scope, mapping.get("scope", {}))
+    if mapping.get("code_use"):
+        objects["code_use"] = from_mapping(CodeUse, mapping["code_use"])
     objects["training"] = TrainingRecord(**mapping["training"])
     objects["files"] = {_inside(path): FileRecord(**record) for path, record in mapping["files"].items()}
     _inside(mapping["golden"])

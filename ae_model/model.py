@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ae_model.exceptions import ArtifactError, FrameError
+from ae_model.config import require
+from ae_model.exceptions import ArtifactError, ConfigError, FrameError
 from ae_model.manifest import Manifest
 from ae_model.scoring import Inference
 from ae_model.verify import verify
@@ -95,6 +96,26 @@ class Detector:
         """
         return np.asarray(self.loaded.signatures["reconstruct"](frames=self._tensor(frames))["frames"])
 
+    def sample(self, count: int, seed: int) -> NDArray[np.float32]:
+        """Draw frames that look like those of training; the same seed gives the same frames.
+
+        Returns:
+            (count, length, channels) in own units, the means that the decoder gives for drawn codes.
+
+        Raises:
+            ConfigError: the model is not variational, so its codes follow no known distribution.
+        """
+        require(count >= 0, "count", "0 or more", count)
+        if self.manifest.network.variational is None:
+            raise ConfigError(
+                f"sample: expected a variational model. Received: {self.manifest.name}, "
+                f"network={self.manifest.network.network}. Train it with model.variational: {{}}."
+            )
+        return self._sample(np.random.default_rng(seed).standard_normal((count, self.manifest.codes.latent)))
+
+    def _sample(self, noise: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(self.loaded.signatures["sample"](noise=tf.constant(noise, tf.float32))["frames"])
+
     def _tensor(self, frames: NDArray[Any]) -> Any:
         if frames.ndim != 3 or frames.shape[1:] != self.manifest.contract.shape:
             wrong_channels = frames.ndim == 3 and frames.shape[2] != self.manifest.contract.shape[1]
@@ -107,12 +128,17 @@ class Detector:
         return tf.constant(frames, tf.float32)
 
     def _check_golden(self) -> None:
-        frames, expected = self._golden()
-        for name, received in vars(self.infer(frames)).items():
+        golden = self._golden()
+        said = dict(vars(self.infer(golden["frames"])))
+        if self.manifest.network.variational:
+            said["sampled"] = self._sample(golden["noise"])
+        for name, received in said.items():
+            expected = golden[f"expected_{name}"]
             # Frames are in own units, the rest in scaled ones.
-            unit = np.array(self.manifest.scaling.scale, np.float32) if name == "frames" else np.float32(1)
+            own_units = name in ("frames", "sampled")
+            unit = np.array(self.manifest.scaling.scale, np.float32) if own_units else np.float32(1)
             # Codes of int8 wrap around when subtracted. Within the tolerance they must be the same.
-            expectation = expected[name].astype(np.float32)
+            expectation = expected.astype(np.float32)
             allowed = GOLDEN_TOLERANCE * (unit + np.abs(expectation))
             distance = np.abs(received - expectation)
             if not (distance <= allowed).all():
@@ -121,16 +147,18 @@ class Detector:
                     f"Received: a difference of {distance.max():g}. Export it again with this version of TensorFlow."
                 )
 
-    def _golden(self) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-        names = [field.name for field in fields(Inference)]
+    def _golden(self) -> dict[str, NDArray[np.float32]]:
+        names = ["frames", *(f"expected_{field.name}" for field in fields(Inference))]
+        if self.manifest.network.variational:
+            names += ["noise", "expected_sampled"]
         try:
-            with np.load(self.path / self.manifest.golden, allow_pickle=False) as golden:
-                frames, expected = golden["frames"], {name: golden[f"expected_{name}"] for name in names}
+            with np.load(self.path / self.manifest.golden, allow_pickle=False) as archive:
+                golden = {name: archive[name] for name in names}
         except (OSError, KeyError, ValueError, BadZipFile) as exc:
             raise ArtifactError(
                 f"model {self.path}: expected golden frames in {self.manifest.golden}. "
                 f"Received: {type(exc).__name__}: {exc}. Export it again."
             ) from exc
-        if len(frames) == 0:
+        if len(golden["frames"]) == 0:
             raise ArtifactError(f"model {self.path}: expected at least one golden frame. Received: 0. Export it again.")
-        return frames, expected
+        return golden

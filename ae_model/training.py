@@ -19,8 +19,11 @@ from ae_model.codes import CodeFormat, make_format
 from ae_model.config import FrameContract, NetworkConfig, ScoreConfig
 from ae_model.descent import Pairs, descend
 from ae_model.exceptions import TrainingError
+from ae_model.latent import CodeUse, Prior
 from ae_model.networks import build, linear
+from ae_model.networks.assembly import assemble
 from ae_model.networks.graph import Graph, scale
+from ae_model.networks.variational import find_use
 from ae_model.scaling import Scaling, Statistics
 from ae_model.score_formula import ScoreFormula, fit_formula
 from ae_model.scoring import Inference, reconstruction_errors
@@ -51,6 +54,8 @@ class Fitted:
         history: ``loss`` and ``val_loss`` per epoch.
         frames: how many frames it was fitted on.
         formula: how its errors become a score; the plain one until ``calibrated``.
+        prior: what to draw codes from, of a variational model.
+        code_use: how much of its code is used on validation frames, likewise.
     """
 
     contract: FrameContract
@@ -64,12 +69,14 @@ class Fitted:
     history: dict[str, list[float]]
     frames: int
     formula: ScoreFormula
+    prior: Prior | None = None
+    code_use: CodeUse | None = None
 
     @cached_property
     def graph(self) -> Graph:
         """What an export of it computes."""
         codes = (self.code_mean, self.code_covariance, self.code_format)
-        return Graph(self.contract, self.scaling, self.encoder, self.decoder, *codes, self.formula)
+        return Graph(self.contract, self.scaling, self.encoder, self.decoder, *codes, self.formula, self.prior)
 
     def infer(self, frames: NDArray[np.float32]) -> Inference:
         """What the exported detector will say of frames (n, length, channels)."""
@@ -88,6 +95,11 @@ class Fitted:
         errors = np.concatenate([each.channel_errors for each in [nothing, *inferred]])
         distances = np.concatenate([each.latent_distance for each in [nothing, *inferred]])
         return replace(self, formula=fit_formula(config, self.contract, errors, distances))
+
+    def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Frames in own units of standard normal noise (n, latent), by a variational model."""
+        frames: NDArray[np.float32] = self.graph.sample(tf.constant(noise, tf.float32))["frames"].numpy()
+        return frames
 
     @cached_property
     def _infer(self) -> Any:
@@ -121,12 +133,18 @@ def fit(
     encoder, decoder = build(contract, config)
     fitted_on = _survey(_Frames(contract, scaling, training, "training"), config)
     judged_on = _survey(_Frames(contract, scaling, validation, "validation"), config)
-    train = _solve if config.network == "linear" else _descend
-    history = train(encoder, decoder, config, fitted_on, judged_on, watch or Watch())
+    model = assemble(encoder, decoder, config)
+    if config.network == "linear":
+        history = _solve(encoder, decoder, config, fitted_on, judged_on, watch or Watch())
+    else:
+        history = _descend(model, config, fitted_on, judged_on, watch or Watch())
     statistics, moments = _survey_codes(encoder, fitted_on)
     about_codes = (moments.mean, moments.covariance, make_format(config.codes, statistics))
     parts = (contract, config, scaling, encoder, decoder, *about_codes)
-    return Fitted(*parts, history, fitted_on.count, ScoreFormula.plain(contract))
+    fitted = Fitted(*parts, history, fitted_on.count, ScoreFormula.plain(contract))
+    if config.variational is None:
+        return fitted
+    return replace(fitted, prior=model.get_layer("draw").prior(), code_use=find_use(model, judged_on.scaled()))
 
 
 @dataclass(frozen=True)
@@ -190,19 +208,20 @@ def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
                 f"{frames.purpose} frames: expected finite samples. Received: a NaN or infinite one in the first "
                 f"{count} frames. Leave out frames that are not usable."
             )
-        if config.loss == "bce" and frames.purpose == "training":
-            _check_range(scaled)
+        if config.in_unit_range and frames.purpose == "training":
+            _check_range(scaled, config)
     if count == 0:
         raise TrainingError(f"{frames.purpose} frames: expected at least one. Received: 0. Give more data.")
     return replace(frames, count=count, fingerprint=digest.hexdigest())
 
 
-def _check_range(scaled: NDArray[np.float32]) -> None:
+def _check_range(scaled: NDArray[np.float32], config: NetworkConfig) -> None:
     low, high = float(scaled.min(initial=0.0)), float(scaled.max(initial=0.0))
     if low < -_ROUNDING or high > 1 + _ROUNDING:
+        setting = "loss bce" if config.loss == "bce" else "corruption salt_pepper"
         raise TrainingError(
-            f"loss bce: expected scaled samples in [0, 1]. Received: {low:g}..{high:g}. "
-            "Use scaling=minmax, or loss=mse."
+            f"{setting}: expected scaled samples in [0, 1]. Received: {low:g}..{high:g}. "
+            "Use scaling=minmax, or another one."
         )
 
 
@@ -228,12 +247,11 @@ def _mean_error(encoder: Any, decoder: Any, frames: _Frames) -> float:
 
 
 def _descend(
-    encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, watch: Watch
+    model: Any, config: NetworkConfig, training: _Frames, validation: _Frames, watch: Watch
 ) -> dict[str, list[float]]:
     """Gradient descent, by Keras."""
     epoch = tf.Variable(0, dtype=tf.int64)
     parts = (training.pairs(config, epoch), validation.pairs(config), epoch)
-    model = keras.Sequential([encoder, decoder])
     return descend(model, config, Pairs(*parts, _fingerprint(config, training, validation)), watch)
 
 

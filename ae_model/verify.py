@@ -23,6 +23,12 @@ ALLOWED_OPS = frozenset(
     {"AddV2", "BiasAdd", "Cast", "Const", "Identity", "MatMul", "Maximum", "Mean", "Minimum", "Mul", "NoOp", "Pack"}
     | {"ParseExampleV2", "Placeholder", "ReadVariableOp", "RealDiv", "Relu", "Reshape", "Round", "Shape", "Sigmoid"}
     | {"Square", "SquaredDifference", "StatefulPartitionedCall", "StridedSlice", "Sub", "Sum", "VarHandleOp"}
+    # Activations; convolutions; recurrent cells, which loop over the samples of a frame; samples of a learned prior.
+    | {"Elu", "Erfc", "Neg", "Tanh"}
+    | {"ConcatV2", "Conv2D", "Conv2DBackpropInput", "ExpandDims", "Squeeze"}
+    | {"Fill", "Less", "LogicalAnd", "Max", "Prod", "Range", "Split", "TensorListFromTensor", "Transpose"}
+    | {"TensorListGetItem", "TensorListReserve", "TensorListSetItem", "TensorListStack", "Tile", "While"}
+    | {"Erf", "GatherV2", "GreaterEqual", "Ndtri"}
 )
 # The saver's own, which restore the weights at load; nothing that is served may reach them.
 SAVER_OPS = frozenset(
@@ -182,7 +188,9 @@ def _signatures(manifest: Manifest) -> dict[str, tuple[dict[str, str], dict[str,
     codes = {"codes": f"{kinds[manifest.codes.dtype]}[-1,{manifest.codes.latent}]"}
     numbers = dict.fromkeys(("errors", "latent_distance", "scores"), "FLOAT[-1]")
     everything = {**frames, **codes, **numbers, "channel_errors": f"FLOAT[-1,{channels}]"}
+    sample = {"sample": ({"noise": f"FLOAT[-1,{manifest.codes.latent}]"}, frames)}
     return {
+        **(sample if manifest.network.variational else {}),
         "infer": (frames, everything),
         "encode": (frames, codes),
         "decode": (codes, frames),

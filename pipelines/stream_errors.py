@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel
 
@@ -101,7 +101,8 @@ def _holder(annotation: object) -> type | None:
 def _annotations(holder: type) -> dict[str, object]:
     if issubclass(holder, BaseModel):
         return {name: field.annotation for name, field in holder.model_fields.items()}
-    return {field.name: field.type for field in fields(holder)}  # type: ignore[arg-type]
+    hints = get_type_hints(holder)
+    return {field.name: hints[field.name] for field in fields(holder)}  # type: ignore[arg-type]
 
 
 def _keys(holder: type | None) -> set[str]:

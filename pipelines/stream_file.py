@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ae_model.config import FrameContract, NetworkConfig, ScoreConfig, ThresholdConfig, hint
+from ae_model.config import (
+    FrameContract,
+    NetworkConfig,
+    ScoreConfig,
+    ThresholdConfig,
+    check_code_size,
+    hint,
+)
 from ae_model.exceptions import ConfigError
 from ae_model.score_formula import ScoreFormula
 from pipelines.kafka.security import KafkaSecurity
@@ -140,6 +147,9 @@ class StreamFile(_Strict):
             raise ValueError(f"outputs: expected topics that differ from the input and each other. Received: {topics}.")
         if self.input.format == "pcm16" and len(self.input.channel_names) > 8:
             raise ValueError(f"input.channels: expected 1..8 with format=pcm16. Received: {self.input.channels!r}.")
+        # A stream that says nothing of a model may be one whose frames are only moved.
+        if "model" in self.model_fields_set:
+            check_code_size(self.contract, self.model)
         ScoreFormula.plain(self.contract, self.score.newest)
         if self.threshold.false_alarms_per_day is not None and self.input.rate_hz is None:
             raise ValueError("threshold.false_alarms_per_day: expected input.rate_hz with it. Received: rate_hz=None.")

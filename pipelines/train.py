@@ -24,7 +24,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from ae_model import artifact
-from ae_model.config import FrameContract
+from ae_model.config import FrameContract, check_code_size
 from ae_model.scratch import scratch_folder
 from pipelines.engines import make_options
 from pipelines.examples import write_examples
@@ -101,6 +101,7 @@ def train_stream(
         TrainingError: the data cannot train the model. Nothing is published then.
     """
     start = time.monotonic()
+    check_code_size(stream.contract, stream.model)
     options = make_options(beam_args)
     recordings = find_recordings(data, stream.contract)
     shards = plan_shards(recordings)

@@ -109,7 +109,7 @@ class Trial:
         return self._judge(self._fit(network))
 
     def run_baseline(self) -> Judged | None:
-        """Fit the exact linear autoencoder of the same latent size; None where the frames are too wide for it."""
+        """Fit the exact linear autoencoder of the same latent size; None where there is none, or it is a copy."""
         from ae_model.networks.linear import MAX_WIDTH
 
         width = math.prod(self.request.contract.shape)
@@ -119,8 +119,11 @@ class Trial:
             )
             return None
         network = self.request.network
+        if network.latent >= width:
+            self.report(f"no baseline: {network.latent} components copy a frame of {width} values")
+            return None
         # Built anew: an exact solution refuses what only descent needs.
-        linear = NetworkConfig("linear", min(network.latent, width), scaling=network.scaling)
+        linear = NetworkConfig("linear", network.latent, scaling=network.scaling)
         return self.run(replace(linear, batch_frames=network.batch_frames, seed=network.seed))
 
     def export(
@@ -177,7 +180,7 @@ class Trial:
         calibration, scores = self._infer(fitted, CALIBRATION)
         threshold = fit_threshold(scores, self.request.threshold, self.request.contract)
         means = {"validation_error": float(validation.mean()), "calibration_error": float(calibration.mean())}
-        return Judged(fitted, threshold, {**means, "threshold": threshold.value})
+        return Judged(fitted, threshold, {**means, "threshold": threshold.value, **_latent_metrics(fitted)})
 
     def _infer(self, fitted: Fitted, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Errors and scores of a split, each (n,)."""
@@ -190,6 +193,13 @@ class Trial:
         rows = np.unique(np.linspace(0, len(first) - 1, GOLDEN_FRAMES).astype(int))
         golden: NDArray[np.float32] = first[rows]
         return golden
+
+
+def _latent_metrics(fitted: Fitted) -> dict[str, float]:
+    """What a variational model makes of its code: units in use, and nats a frame."""
+    if fitted.code_use is None:
+        return {}
+    return {"active_units": float(fitted.code_use.active_units), "kl": sum(fitted.code_use.divergences)}
 
 
 def make_scaling(request: FitRequest, profile: Profile) -> Scaling:

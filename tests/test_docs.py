@@ -8,15 +8,18 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from ae_model.config import CorruptionConfig, NetworkConfig, SparseConfig, VariationalConfig
 from pipelines.cli import parse
 from pipelines.commands.arguments import build_parser
 from pipelines.commands.beam_flags import check_beam_flags
 from pipelines.stream_file import load_stream
 
+COMPOSED = (CorruptionConfig, SparseConfig, VariationalConfig)
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -148,6 +151,13 @@ def test_links_and_paths_lead_somewhere(document: str) -> None:
 
     assert [link for link in links if link and not (ROOT / link).exists()] == []
     assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_readme_names_every_setting_of_a_model() -> None:
+    section = read("README.md").partition("### A stream file")[2].partition("\n## ")[0]
+    settings = {field.name for kind in (NetworkConfig, *COMPOSED) for field in fields(kind)}
+
+    assert sorted(setting for setting in settings if not re.search(rf"\b{setting}\b", section)) == []
 
 
 def test_every_promise_names_a_test_that_exists() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract, NetworkConfig
-from ae_model.exceptions import TrainingError
+from ae_model.exceptions import ConfigError, TrainingError
 from ae_model.networks import build, linear
 from ae_model.networks.graph import Graph
 from ae_model.scaling import Scaling
@@ -51,7 +51,7 @@ def test_cross_entropy_has_a_sigmoid_output():
 @pytest.mark.parametrize("network", ["dense", "linear"])
 @pytest.mark.parametrize("latent", [10, 11])
 def test_a_code_no_smaller_than_the_frame_is_refused(network, latent):
-    with pytest.raises(TrainingError, match=f"latent below the 10 values .* Received: latent={latent}.*regularis"):
+    with pytest.raises(ConfigError, match=f"less than the 10 values .* Received: latent={latent}.*learns to copy"):
         build(CONTRACT, NetworkConfig(network=network, latent=latent))
 
 

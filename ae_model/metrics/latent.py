@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.config import require
+from ae_model.latent import ACTIVE_VARIANCE
 
-# Burda et al. 2016, section 2: a unit is active when its mean code varies by more than this over the data.
-_ACTIVE_VARIANCE = 0.01
 _MAX_STEPS = 1000
 
 
@@ -20,9 +19,9 @@ def active_units(codes: NDArray[Any]) -> int:
     Args:
         codes: (n, latent) means of the posterior, where the prior is of variance 1.
 
-    Source: Burda et al. 2016, "Importance Weighted Autoencoders", section 2.
+    Source: Burda et al. 2016, "Importance Weighted Autoencoders", section 5.2.
     """
-    return int(np.count_nonzero(codes.var(axis=0, dtype=np.float64) > _ACTIVE_VARIANCE))
+    return int(np.count_nonzero(codes.var(axis=0, dtype=np.float64) > ACTIVE_VARIANCE))
 
 
 def probe_accuracy(codes: NDArray[Any], classes: NDArray[Any]) -> float:

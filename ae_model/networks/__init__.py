@@ -1,34 +1,37 @@
-"""One file per family of autoencoder, each a pair of Keras models: encoder and decoder."""
+"""Autoencoders: one file per family, each a pair of Keras models, and what may be composed with any of them.
+
+    linear, dense, conv1d, conv2d, recurrent           encoder and decoder
+    corruption, sparse, contractive, variational       what is done to them in training, by ``assemble``
+    graph                                              what is exported
+
+The last layer of each encoder makes the code; what comes before it are features.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ae_model.config import FrameContract, NetworkConfig
-from ae_model.exceptions import TrainingError
+from ae_model.config import FrameContract, NetworkConfig, check_code_size
+from ae_model.networks import conv1d, conv2d, dense, linear, recurrent
+
+_FAMILIES = {
+    "linear": linear.build,
+    "dense": dense.build,
+    "conv1d": conv1d.build,
+    "conv2d": conv2d.build,
+    "recurrent": recurrent.build,
+}
 
 
 def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
     """Build the untrained encoder and decoder that a configuration asks for.
 
     Returns:
-        (encoder, decoder) ``keras.Model``: scaled frames (n, length, channels) to codes
+        (encoder, decoder) ``keras.Sequential``: scaled frames (n, length, channels) to codes
         (n, latent), and codes to scaled frames.
 
     Raises:
-        TrainingError: the code would be no smaller than the frame.
+        ConfigError: the code could hold a copy of the frame.
     """
-    width = contract.length * len(contract.channels)
-    if config.latent >= width:
-        raise TrainingError(
-            f"network: expected latent below the {width} values of a frame ({contract.length} x "
-            f"{len(contract.channels)}). Received: latent={config.latent}. Take a smaller code: an overcomplete one "
-            "copies its input unless it is regularised, and regularisers are not offered yet."
-        )
-    if config.network == "linear":
-        from ae_model.networks import linear
-
-        return linear.build(contract, config)
-    from ae_model.networks import dense
-
-    return dense.build(contract, config)
+    check_code_size(contract, config)
+    return _FAMILIES[config.network](contract, config)

@@ -1,9 +1,9 @@
 """The dense autoencoder: widths that narrow to the code, and mirror back.
 
     hidden=()       frame ─ code ─ frame                  the vanilla autoencoder, one layer each way
-    hidden=(128,)   frame ─ 128 ─ code ─ 128 ─ frame
+    hidden=(128,)   frame ─ 128 ─ code ─ 128 ─ frame      the multilayer one
 
-Hidden layers are ReLU and the code is linear. The output is linear, or a sigmoid with ``loss="bce"``.
+The order of samples in a frame means nothing to it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from ae_model.config import FrameContract, NetworkConfig
+from ae_model.networks.ends import code, output_activation
 
 
 def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
@@ -21,15 +22,17 @@ def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
 
 
 def _encoder(contract: FrameContract, config: NetworkConfig) -> Any:
-    layers = [keras.Input(contract.shape), keras.layers.Flatten()]
-    layers += [keras.layers.Dense(width, activation="relu") for width in config.hidden]
-    return keras.Sequential([*layers, keras.layers.Dense(config.latent)], name="encoder")
+    layers = [keras.Input(contract.shape), keras.layers.Flatten()]  # (length * channels)
+    layers += [keras.layers.Dense(width, activation=config.activation) for width in config.hidden]
+    return keras.Sequential([*layers, code(config)], name="encoder")
 
 
 def _decoder(contract: FrameContract, config: NetworkConfig) -> Any:
     length, channels = contract.shape
-    output = "sigmoid" if config.loss == "bce" else "linear"
     layers = [keras.Input((config.latent,))]
-    layers += [keras.layers.Dense(width, activation="relu") for width in reversed(config.hidden)]
-    layers += [keras.layers.Dense(length * channels, activation=output), keras.layers.Reshape(contract.shape)]
+    layers += [keras.layers.Dense(width, activation=config.activation) for width in reversed(config.hidden)]
+    layers += [
+        keras.layers.Dense(length * channels, activation=output_activation(config)),
+        keras.layers.Reshape(contract.shape),  # (length, channels)
+    ]
     return keras.Sequential(layers, name="decoder")

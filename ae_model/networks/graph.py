@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 
 from ae_model.codes import CodeFormat
 from ae_model.config import FrameContract
+from ae_model.latent import Prior
 from ae_model.manifest import FEATURE
 from ae_model.networks import scores
 from ae_model.networks.rounding import from_codes, to_codes, widen
+from ae_model.networks.variational import codes_of
 from ae_model.scaling import Scaling
 from ae_model.score_formula import ScoreFormula
 
@@ -46,6 +48,7 @@ class Graph:
         code_covariance: NDArray[np.float64],
         code_format: CodeFormat,
         formula: ScoreFormula,
+        prior: Prior | None = None,
     ) -> None:
         """Keep the parts; the code's mean (latent,) and covariance (latent, latent) are of the training codes."""
         self._contract = contract
@@ -56,6 +59,7 @@ class Graph:
         self._code_mean = code_mean
         self._whitening = _whiten(code_covariance)
         self._formula = formula
+        self._prior = prior
 
     def infer(self, frames: Any) -> dict[str, Any]:
         """All that ``Inference`` holds, from frames (n, length, channels) in own units."""
@@ -87,6 +91,11 @@ class Graph:
         """Frames in own units, there and back."""
         return self.decode(self.encode(frames)["codes"])
 
+    def sample(self, noise: Any) -> dict[str, Any]:
+        """Frames in own units that look like the training frames, from standard normal noise (n, latent)."""
+        assert self._prior is not None
+        return {"frames": self._unscale(self._decoder(codes_of(noise, self._prior)))}
+
     def infer_examples(self, examples: Any) -> dict[str, Any]:
         """The same as ``infer``, from serialized tf.Example records (n,)."""
         feature = tf.io.FixedLenFeature(self._contract.shape, tf.float32)
@@ -97,7 +106,9 @@ class Graph:
         frames = tf.TensorSpec((None, *self._contract.shape), tf.float32, "frames")
         codes = tf.TensorSpec((None, self._code_format.latent), self._code_format.dtype, "codes")
         examples = tf.TensorSpec((None,), tf.string, "examples")
+        noise = tf.TensorSpec((None, len(self._code_mean)), tf.float32, "noise")
         return {
+            **({"sample": _trace(self.sample, noise)} if self._prior else {}),
             "infer": _trace(self.infer, frames),
             "encode": _trace(self.encode, frames),
             "decode": _trace(self.decode, codes),
