@@ -45,10 +45,10 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     return Detector.load(small_models.publish(tmp_path_factory.mktemp("int8"), codes="int8"))
 
 
-def test_training_codes_span_a_hundred_steps_to_each_side_of_the_center() -> None:
-    found = make_format("int8", statistics([[0, -1], [50, 3], [200, 1]]))
+def test_training_codes_span_64_steps_to_each_side_of_the_center() -> None:
+    found = make_format("int8", statistics([[0, -1], [50, 3], [128, 1]]))
 
-    assert found == CodeFormat(2, "int8", (100.0, 1.0), (1.0, 0.02))
+    assert found == CodeFormat(2, "int8", (64.0, 1.0), (1.0, 0.03125))
     assert found.bytes == 2
 
 
@@ -59,12 +59,12 @@ def test_a_lone_wild_training_code_does_not_make_the_steps_coarse() -> None:
 
     [step] = make_format("int8", statistics(rows)).step
 
-    assert step == pytest.approx((12 * 100 + 2) / 200, rel=0.01)
+    assert step == pytest.approx((12 * 100 + 2) / 128, rel=0.01)
 
 
 def test_dimensions_that_never_moved_get_steps_above_zero() -> None:
     assert make_format("int8", statistics([[5, 5], [5, 5]])).step == (1.0, 1.0)
-    assert make_format("int8", statistics([[5, 0], [5, 200]])).step == (1e-6, 1.0)
+    assert make_format("int8", statistics([[5, 0], [5, 128]])).step == (1e-6, 1.0)
 
 
 def test_float32_needs_no_steps() -> None:
@@ -124,11 +124,11 @@ def test_the_artifact_says_what_a_code_is_and_its_tensors_are_of_that_type(fitte
     assert "Codes of 3 int8, 3 bytes a frame where the frame has 48." in (detector.path / "README.md").read_text()
 
 
-def test_training_frames_use_the_range_and_are_not_clipped(fitted: Fitted) -> None:
+def test_training_frames_use_half_of_the_range_and_are_not_clipped(fitted: Fitted) -> None:
     codes = fitted.infer(make_frames(300)).codes
 
-    assert codes.min(axis=0).tolist() == [-100, -100, -100]
-    assert codes.max(axis=0).tolist() == [100, 100, 100]
+    assert codes.min(axis=0).tolist() == [-64, -64, -64]
+    assert codes.max(axis=0).tolist() == [64, 64, 64]
 
 
 def test_errors_and_frames_are_those_that_the_receiver_will_see(detector: Detector) -> None:
