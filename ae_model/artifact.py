@@ -15,8 +15,10 @@ import os
 import platform
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +28,17 @@ from ae_model.calibration import Threshold
 from ae_model.card import write_card
 from ae_model.config import require
 from ae_model.exceptions import ArtifactError
-from ae_model.manifest import CARD, GOLDEN, MANIFEST, SCHEMA, UNPUBLISHED, Manifest, TrainingRecord, schema_text
+from ae_model.manifest import (
+    CARD,
+    GOLDEN,
+    MANIFEST,
+    PICTURES,
+    SCHEMA,
+    UNPUBLISHED,
+    Manifest,
+    TrainingRecord,
+    schema_text,
+)
 from ae_model.scopes import EVERY_KEY, Scope
 from ae_model.scratch import scratch_folder
 from ae_model.verify import describe, files, verify
@@ -65,7 +77,13 @@ class Facts:
     scope: Scope = EVERY_KEY
 
 
-def export(folder: Path, fitted: Fitted, facts: Facts, golden: NDArray[np.float32]) -> Manifest:
+def export(
+    folder: Path,
+    fitted: Fitted,
+    facts: Facts,
+    golden: NDArray[np.float32],
+    pictures: Mapping[str, bytes] = MappingProxyType({}),
+) -> Manifest:
     """Write a model folder that no one uses yet; ``publish`` gives it a version.
 
     Args:
@@ -74,6 +92,7 @@ def export(folder: Path, fitted: Fitted, facts: Facts, golden: NDArray[np.float3
         facts: what else its manifest says.
         golden: (n, length, channels) frames in own units; with their outputs they travel in the
             folder, and each load checks that it computes the same.
+        pictures: PNG files by name, which the model card shows.
 
     Raises:
         ArtifactError: the folder holds something, there are no golden frames, or a fact is not finite.
@@ -82,9 +101,11 @@ def export(folder: Path, fitted: Fitted, facts: Facts, golden: NDArray[np.float3
     fitted.graph.save(str(folder))
     (folder / GOLDEN).parent.mkdir(exist_ok=True)
     np.savez(folder / GOLDEN, **_golden(fitted, golden))
+    for name, content in pictures.items():
+        (folder / PICTURES / name).write_bytes(content)
     (folder / SCHEMA).write_text(schema_text(fitted.contract), encoding="utf-8")
     manifest = _manifest(fitted, facts)
-    (folder / CARD).write_text(write_card(manifest), encoding="utf-8")
+    (folder / CARD).write_text(write_card(manifest, tuple(pictures)), encoding="utf-8")
     manifest = replace(manifest, files={path: describe(folder / path) for path in files(folder)})
     (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -65,7 +65,7 @@ class Threshold:
     @property
     def asked(self) -> str:
         """What it was fitted to, in words."""
-        wish = f"{self.false_alarms_per_day:g} false alarms a day" if self.target is None else f"{self.target:g}"
+        wish = f"false alarms a day {self.false_alarms_per_day:g}" if self.target is None else f"{self.target:g}"
         return f"{self.method}, {wish}"
 
 

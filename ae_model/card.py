@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ae_model.calibration import Threshold
 from ae_model.config import FrameContract, NetworkConfig
-from ae_model.manifest import MANIFEST, Manifest
+from ae_model.manifest import MANIFEST, PICTURES, Manifest
 
 
-def write_card(manifest: Manifest) -> str:
+def write_card(manifest: Manifest, pictures: Sequence[str] = ()) -> str:
     """The card's text in Markdown; the same for the same manifest.
 
     It leaves the version to ``manifest.json``, as it is written before the version is known.
@@ -40,7 +43,7 @@ Data: {manifest.training.data}. Frames: {", ".join(f"{name} {count}" for name, c
 
 ## Metrics
 
-{_metrics(manifest.metrics)}
+{_metrics(manifest.metrics)}{_show(pictures)}
 The baseline is the exact linear autoencoder (principal components) of the same latent size.
 
 ## Intended use and limits
@@ -103,3 +106,7 @@ def _metrics(metrics: dict[str, dict[str, float]]) -> str:
         cells = [f"{metrics[column][row]:.6g}" if row in metrics[column] else "" for column in columns]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _show(pictures: Sequence[str]) -> str:
+    return "".join(f"\n![{Path(name).stem}]({PICTURES}/{name})\n" for name in pictures)

@@ -23,6 +23,7 @@ CARD = "README.md"
 SAVED_MODEL = "saved_model.pb"
 SCHEMA = "schema.pbtxt"
 GOLDEN = "assets/golden.npz"
+PICTURES = "assets"
 # Name of the feature that holds a frame, in tf.Example records.
 FEATURE = "frame"
 # Version of a folder that was exported and not yet published.

@@ -20,6 +20,7 @@ from ae_model.scaling import Scaling, from_statistics
 from ae_model.watch import Watch
 from pipelines.batch_size import find_batch_frames
 from pipelines.examples import read_examples
+from pipelines.portraits import draw
 from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
 from pipelines.statistics import Profile
 from pipelines.unfinished import progress_file
@@ -81,6 +82,7 @@ class Judged:
 
     fitted: Fitted
     threshold: Threshold
+    scores: NDArray[np.float64]
     metrics: dict[str, float]
 
 
@@ -141,7 +143,8 @@ class Trial:
             metrics=metrics,
             batch_frames=find_batch_frames(judged.fitted.infer, self.request.contract.shape),
         )
-        artifact.export(path, judged.fitted, facts, self._golden())
+        pictures = draw(name, judged.fitted, judged.threshold, judged.scores)
+        artifact.export(path, judged.fitted, facts, self._golden(), pictures)
 
     def _fit(self, network: NetworkConfig) -> Fitted:
         from ae_model.training import fit
@@ -180,7 +183,7 @@ class Trial:
         calibration, scores = self._infer(fitted, CALIBRATION)
         threshold = fit_threshold(scores, self.request.threshold, self.request.contract)
         means = {"validation_error": float(validation.mean()), "calibration_error": float(calibration.mean())}
-        return Judged(fitted, threshold, {**means, "threshold": threshold.value, **_latent_metrics(fitted)})
+        return Judged(fitted, threshold, scores, {**means, "threshold": threshold.value, **_latent_metrics(fitted)})
 
     def _infer(self, fitted: Fitted, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Errors and scores of a split, each (n,)."""

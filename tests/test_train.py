@@ -136,6 +136,18 @@ def test_threshold_is_a_quantile_of_calibration_scores(trained: tuple[Path, Trai
     assert detector.manifest.threshold.value == summary.threshold
 
 
+def test_artifact_shows_how_it_was_trained_and_what_its_threshold_rests_on(
+    trained: tuple[Path, TrainSummary, list[str]],
+) -> None:
+    _, summary, _ = trained
+
+    pictures = sorted(path.name for path in (Path(summary.path) / "assets").glob("*.png"))
+
+    assert pictures == ["threshold.png", "training.png"]
+    card = (Path(summary.path) / "README.md").read_text()
+    assert [f"![{name}](assets/{name}.png)" in card for name in ("threshold", "training")] == [True, True]
+
+
 def test_progress_tells_epochs_and_both_errors(trained: tuple[Path, TrainSummary, list[str]]) -> None:
     _, _, lines = trained
 

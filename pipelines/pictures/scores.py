@@ -64,6 +64,7 @@ def plot_error_histogram(
     labels: NDArray[Any] | None = None,
     title: str = "Scores and threshold",
     unit: str = "squared scaled units",
+    interval: tuple[float, float] | None = None,
 ) -> None:
     """How often each score comes, on logarithmic axes, with the threshold.
 
@@ -75,6 +76,7 @@ def plot_error_histogram(
         labels: (n,) non-zero within an event, to show those frames apart; or None.
         title: headline.
         unit: of the scores.
+        interval: within which the threshold is known, or None.
     """
     figure, (axes,) = new_figure(title, height=4.6)
     labelled = np.zeros(len(scores), bool) if labels is None else labels != 0
@@ -91,6 +93,8 @@ def plot_error_histogram(
     if tail is not None:
         axes.plot(*tail, color=RED, lw=1.6, label="fitted tail")
     axes.axvline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.3g}")
+    if interval is not None:
+        axes.axvspan(*interval, color=AMBER, alpha=0.45, lw=0, label="nine in ten calibrations", zorder=0)
     if not known.all():
         axes.plot([], [], " ", label=f"not finite: {(~known).sum():,}")
     axes.set(xscale="log", yscale="log" if known.any() else "linear", xlim=(edges[0], edges[-1]))

@@ -1,0 +1,53 @@
+"""The pictures that travel in an artifact: how it was trained, and what its threshold rests on."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model.calibration import Threshold
+from pipelines.pictures import plot_error_histogram, plot_history
+
+if TYPE_CHECKING:
+    from ae_model.training import Fitted
+
+
+def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) -> dict[str, bytes]:
+    """PNG files by name.
+
+    Args:
+        name: of the model.
+        fitted: the trained pair.
+        threshold: fitted on the scores.
+        scores: (n,) of the calibration frames.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plot_error_histogram(
+            scores,
+            threshold.value,
+            Path(folder) / "threshold.png",
+            tail=_density(threshold, scores),
+            title=f"{name}: calibration scores, {threshold.asked}",
+            unit="-ln of a probability" if fitted.formula.latent else "squared scaled units",
+            interval=threshold.interval,
+        )
+        if len(fitted.history["loss"]) > 1:
+            plot_history(fitted.history, Path(folder) / "training.png", f"{name}: training")
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def _density(threshold: Threshold, scores: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """The fitted tail from its start to twice the threshold, as a density of frames per unit of score."""
+    tail = threshold.tail
+    if tail is None:
+        return None
+    lowest = max(tail.start, float(np.quantile(scores, 0.01)), 1e-9)
+    edges = np.geomspace(lowest, 2 * max(threshold.value, lowest), 200)
+    shares = tail.survival(edges)
+    # A tail of episodes holds fewer than there are frames beyond its start.
+    frames_per_episode = float(np.mean(scores >= tail.start)) / tail.share
+    return (edges[:-1] + edges[1:]) / 2, -np.diff(shares) / np.diff(edges) * frames_per_episode
