@@ -8,6 +8,7 @@ from pathlib import Path
 from ae_model.calibration import Threshold
 from ae_model.config import FrameContract, NetworkConfig
 from ae_model.manifest import MANIFEST, PICTURES, Manifest
+from ae_model.naming import describe_regularisers, name_network
 
 
 def write_card(manifest: Manifest, pictures: Sequence[str] = ()) -> str:
@@ -17,9 +18,10 @@ def write_card(manifest: Manifest, pictures: Sequence[str] = ()) -> str:
     """
     contract, network, threshold = manifest.contract, manifest.network, manifest.threshold
     history = manifest.training.history
+    name = name_network(contract, network)
     return f"""# {manifest.name}
 
-A {_shape(network, contract)}, created {manifest.created}.
+{name[0].upper()}{name[1:]}, created {manifest.created}.
 `{MANIFEST}` holds the version and all facts below for programs.
 
 ## Frame contract
@@ -40,12 +42,12 @@ Severity, in multiples of the threshold: {", ".join(f"{name} {multiple:g}" for n
 Data: {manifest.training.data}. Frames: {", ".join(f"{name} {count}" for name, count in manifest.training.frames.items())}.
 {_descent(network)}, seed {network.seed}; \
 {len(history.get("loss", []))} epochs, lowest validation loss {min(history.get("val_loss", [float("nan")])):.6g}.
-
+{_regularisers(network)}
 ## Metrics
 
 {_metrics(manifest.metrics)}{_show(pictures)}
 The baseline is the exact linear autoencoder (principal components) of the same latent size.
-
+{_code_use(manifest)}
 ## Intended use and limits
 
 For frames from the source it was trained on, in the same units and at the same rate; a score says how unlike
@@ -54,16 +56,15 @@ Codes can only be decoded by the version that wrote them.
 """  # noqa: E501
 
 
-def _shape(network: NetworkConfig, contract: FrameContract) -> str:
-    width = contract.length * len(contract.channels)
-    widths = [width, *network.hidden, network.latent, *reversed(network.hidden), width]
-    return f"{network.network} autoencoder {'-'.join(map(str, widths))}"
-
-
 def _descent(network: NetworkConfig) -> str:
     loss = f"{network.loss} (delta {network.huber_delta:g})" if network.huber_delta else network.loss
     momentum = f", momentum {network.momentum:g}" if network.momentum else ""
     return f"{loss} with {network.optimizer}{momentum}, {network.schedule} learning rate {network.learning_rate:g}"
+
+
+def _regularisers(network: NetworkConfig) -> str:
+    words = describe_regularisers(network)
+    return f"In training alone: {', '.join(words)}.\n" if words else ""
 
 
 def _score(manifest: Manifest) -> str:
@@ -94,6 +95,18 @@ def _rate(contract: FrameContract) -> str:
 def _channels(contract: FrameContract) -> list[str]:
     units = contract.units or ("",) * len(contract.channels)
     return [f"{name} ({unit})" if unit else name for name, unit in zip(contract.channels, units, strict=True)]
+
+
+def _code_use(manifest: Manifest) -> str:
+    use = manifest.code_use
+    if use is None:
+        return ""
+    nats = ", ".join(f"{nats:.3g}" for nats in use.divergences)
+    return f"""
+{use.active_units} of {len(use.variances)} dimensions of the code are active: their mean moves with the frame.
+Nats that each tells of a frame, on validation frames: {nats}.
+The signature `sample` turns standard normal noise (n, {manifest.codes.latent}) into frames like those of training.
+"""
 
 
 def _metrics(metrics: dict[str, dict[str, float]]) -> str:

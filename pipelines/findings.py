@@ -10,6 +10,7 @@ import numpy as np
 from ae_model.calibration import Threshold
 from ae_model.config import FrameContract, NetworkConfig
 from ae_model.exceptions import TrainingError
+from ae_model.latent import CodeUse
 from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
 from pipelines.statistics import Profile
 from pipelines.suspects import name_binary, name_culprits
@@ -61,6 +62,12 @@ def describe_metrics(metrics: dict[str, dict[str, float]]) -> str:
     names = {MODEL: "model", BASELINE: "PCA of the same latent size"}
     parts = [f"{names[name]} {values['calibration_error']:.4g}" for name, values in metrics.items()]
     return "error on calibration frames: " + ", ".join(parts)
+
+
+def describe_code(use: CodeUse) -> str:
+    """One line: how much of a variational code is used."""
+    active = f"{use.active_units} of {len(use.variances)} dimensions active"
+    return f"code: {active}, {sum(use.divergences):.3g} nats a frame"
 
 
 def describe_channels(profile: Profile, contract: FrameContract) -> list[dict[str, Any]]:

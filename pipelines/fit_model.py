@@ -16,6 +16,7 @@ from typing import Any
 
 import apache_beam as beam
 
+from ae_model.naming import name_network
 from pipelines import findings
 from pipelines.gate import Verdict, judge
 from pipelines.shards import CALIBRATION
@@ -117,6 +118,7 @@ def fit_model(
     """
     frames = findings.count_frames(blocks)
     report(findings.describe_frames(frames))
+    report(f"network: {name_network(request.contract, request.network)}")
     findings.check_counts(frames, request.network, name_culprits(blocks, request.contract))
     (profile,) = profiles
     check_signals(profile.statistics, request.contract, request.data)
@@ -124,6 +126,8 @@ def fit_model(
     model, baseline = trial.run(request.network), trial.run_baseline()
     metrics = {MODEL: model.metrics, **({BASELINE: baseline.metrics} if baseline else {})}
     report(findings.describe_metrics(metrics))
+    if model.fitted.code_use:
+        report(findings.describe_code(model.fitted.code_use))
     trial.export(MODEL, request.name, model, frames, metrics)
     if baseline:
         trial.export(BASELINE, baseline_name(request.name), baseline, frames, {MODEL: baseline.metrics})

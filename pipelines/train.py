@@ -25,6 +25,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from ae_model import artifact
 from ae_model.config import FrameContract, check_code_size
+from ae_model.naming import name_network
 from ae_model.scratch import scratch_folder
 from pipelines.engines import make_options
 from pipelines.examples import write_examples
@@ -45,6 +46,7 @@ class TrainSummary:
 
     Args:
         model: its name.
+        network: what it is, in words.
         version: as published.
         promoted: whether it is the current version now.
         reason: why, or why not.
@@ -59,6 +61,7 @@ class TrainSummary:
     """
 
     model: str
+    network: str
     version: int
     promoted: bool
     reason: str
@@ -224,6 +227,7 @@ def summarise(request: FitRequest, outcome: Outcome, version: int, seconds: floa
     """What was made, for people and programs."""
     return TrainSummary(
         model=request.name,
+        network=name_network(request.contract, request.network),
         version=version,
         promoted=outcome.verdict.passed,
         reason=outcome.verdict.reason,

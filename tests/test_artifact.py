@@ -98,7 +98,7 @@ def test_export_wants_finite_golden_frames(tmp_path, golden):
 def test_the_card_tells_what_the_model_is(original):
     card = (original / "README.md").read_text()
 
-    assert "# small\n\nA dense autoencoder 12-8-3-8-12, created 2026-11-21T10:00:00Z." in card
+    assert "# small\n\nDense autoencoder 4x3 - 8 - 3 - 8 - 4x3, created 2026-11-21T10:00:00Z." in card
     assert "4 samples x 3 channels of float32, a new frame every 4 samples, 2 samples per second." in card
     assert "Channels: flow (l/s), heat (K), idle." in card
     assert "Codes of 3 float32, 12 bytes a frame where the frame has 48." in card

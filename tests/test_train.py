@@ -151,12 +151,13 @@ def test_artifact_shows_how_it_was_trained_and_what_its_threshold_rests_on(
 def test_progress_tells_epochs_and_both_errors(trained: tuple[Path, TrainSummary, list[str]]) -> None:
     _, _, lines = trained
 
-    assert lines[:2] == [
+    assert lines[:3] == [
         "data: 2000 samples of 4 channels in 1 recordings",
         "frames: training 1440, validation 160, calibration 400, unusable 0",
+        "network: dense autoencoder 1x4 - 8 - 2 - 8 - 1x4",
     ]
-    assert [line.split("  ")[0] for line in lines[2:5]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-    assert lines[5].startswith("error on calibration frames: model ")
+    assert [line.split("  ")[0] for line in lines[3:6]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert lines[6].startswith("error on calibration frames: model ")
     assert lines[-1].startswith("pump version 1 is current now: there is no current version")
 
 

@@ -14,20 +14,13 @@ from typing import Any
 import keras
 
 from ae_model.config import FrameContract, NetworkConfig
+from ae_model.naming import halvings
 from ae_model.networks.ends import code, output_activation
 
 
 def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
     """Build the untrained pair: (n, length, channels) to (n, latent), and back; scaled."""
     return _encoder(contract, config), _decoder(contract, config)
-
-
-def halvings(length: int, count: int) -> list[int]:
-    """The length, and what is left of it after each halving: 5 and 2 give 5, 3, 2."""
-    lengths = [length]
-    for _ in range(count):
-        lengths.append(-(-lengths[-1] // 2))
-    return lengths
 
 
 def _encoder(contract: FrameContract, config: NetworkConfig) -> Any:

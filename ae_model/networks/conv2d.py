@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from ae_model.config import FrameContract, NetworkConfig
-from ae_model.networks.conv1d import halvings
+from ae_model.naming import halvings
 from ae_model.networks.ends import code, output_activation
 
 

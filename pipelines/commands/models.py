@@ -8,6 +8,7 @@ from typing import Any
 
 from ae_model import artifact, manifest
 from ae_model.exceptions import ArtifactError
+from ae_model.naming import name_network
 from pipelines.commands.output import show
 
 
@@ -47,7 +48,7 @@ def summary(found: manifest.Manifest) -> dict[str, Any]:
         "model": f"{found.name} version {found.version}",
         "created": found.created,
         "frames": f"{length} x {channels} at {found.contract.rate_hz or '-'} Hz",
-        "network": f"{found.network.network} {list(found.network.hidden)} latent {found.network.latent}",
+        "network": name_network(found.contract, found.network),
         "threshold": f"{found.threshold.value:.6g} ({found.threshold.asked})",
         "trained on": found.training.data,
         "frames used": found.training.frames,
