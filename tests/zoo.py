@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from small_models import THRESHOLD, batches, make_scaling
 
 from ae_model import artifact
 from ae_model.config import CorruptionConfig, FrameContract, NetworkConfig, SparseConfig, VariationalConfig
+from ae_model.manifest import MANIFEST, read
+from ae_model.verify import describe, files
 
 # An odd length, so that halving it twice rounds up and cropping has something to do.
 CONTRACT = FrameContract(length=7, hop=7, channels=("flow", "heat", "idle"), rate_hz=2.0)
@@ -84,3 +88,16 @@ def exported(name: str, folder: Path) -> Path:
     path = folder / name.replace(" ", "-")
     artifact.export(path, model, facts, make_frames(8, seed=2))
     return path
+
+
+def forge(name: str, original: Path, folder: Path, kind: type) -> Path:
+    """A copy of an exported model with the program of another ``Graph`` in its place, and a manifest that fits."""
+    model = fitted(name)
+    codes = (model.code_mean, model.code_covariance, model.code_format)
+    graph = kind(CONTRACT, model.scaling, model.encoder, model.decoder, *codes, model.formula, model.prior)
+    shutil.copytree(original, folder)
+    shutil.rmtree(folder / "variables")
+    graph.save(str(folder))
+    records = {path: describe(folder / path) for path in files(folder)}
+    (folder / MANIFEST).write_text(replace(read(folder), files=records).to_json())
+    return folder
