@@ -15,7 +15,7 @@ SCALE = np.array([1.0, 10.0])
 
 
 def measure(frames, reconstruction, scale):
-    meter = DistortionMeter(np.array(scale))
+    meter = DistortionMeter(np.zeros(len(scale)), np.array(scale))
     meter.add(np.asarray(frames), np.asarray(reconstruction))
     return meter.read()
 
@@ -26,8 +26,8 @@ def test_errors_are_counted_in_units_of_each_channel():
 
     found = measure(FRAMES, wrong, SCALE)
 
-    # Squared errors 1 and 100 over eight values; both channels are one unit off in a quarter of the samples.
-    assert found.mse == pytest.approx(101 / 8)
+    # Both channels are one unit off in one sample of four, where the spread is one unit.
+    assert found.mse == pytest.approx(1 / 4)
     assert found.nrmse == pytest.approx(0.5)
     assert found.max_error == 1.0
 
@@ -52,6 +52,14 @@ def test_samples_outside_of_zero_to_one_have_no_cross_entropy():
     assert (found.bce, found.bce_floor) == (None, None)
 
 
+def test_range_is_that_of_the_scaled_samples():
+    meter = DistortionMeter(np.array([10.0]), np.array([100.0]))
+    meter.add(np.array([[[10.0], [110.0]]]), np.array([[[60.0], [60.0]]]))
+
+    assert meter.read().bce == pytest.approx(math.log(2))
+    assert meter.read().bce_floor == pytest.approx(0.0, abs=1e-6)
+
+
 def test_output_outside_of_zero_to_one_is_clipped():
     found = measure(np.array([[[0.0], [1.0]]]), np.array([[[-3.0], [4.0]]]), [1.0])
 
@@ -60,7 +68,7 @@ def test_output_outside_of_zero_to_one_is_clipped():
 
 def test_constant_data_and_no_data_have_no_spread():
     assert math.isnan(measure(np.ones((1, 3, 1)), np.zeros((1, 3, 1)), [1.0]).nrmse)
-    assert math.isnan(DistortionMeter(SCALE).read().mse)
+    assert math.isnan(DistortionMeter(np.zeros(2), SCALE).read().mse)
 
 
 def test_spread_far_from_zero_is_kept():
@@ -74,11 +82,15 @@ def test_any_split_into_blocks_gives_the_same(cut, seed):
     rng = np.random.default_rng(seed)
     frames = rng.uniform(size=(20, 3, 2))
     noisy = frames + rng.normal(size=frames.shape)
-    meter = DistortionMeter(SCALE)
-    meter.add(frames[:cut], noisy[:cut])
-    meter.add(frames[cut:], noisy[cut:])
+    first, second, both = (DistortionMeter(np.zeros(2), SCALE) for _ in range(3))
+    for meter in (first, both):
+        meter.add(frames[:cut], noisy[:cut])
+    for meter in (second, both):
+        meter.add(frames[cut:], noisy[cut:])
 
-    assert astuple(meter.read()) == pytest.approx(astuple(measure(frames, noisy, SCALE)))
+    whole = astuple(measure(frames, noisy, SCALE))
+    assert astuple(both.read()) == pytest.approx(whole)
+    assert astuple(first.merge(second).read()) == pytest.approx(whole)
 
 
 def test_shapes_that_differ_are_refused():

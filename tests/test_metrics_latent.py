@@ -24,10 +24,16 @@ def test_probe_reads_classes_that_lie_apart_and_guesses_those_that_do_not():
     assert probe_accuracy(apart, classes) == probe_accuracy(apart, classes)
 
 
-def test_probe_needs_two_classes_in_each_half():
-    assert math.isnan(probe_accuracy(np.zeros((4, 2)), np.zeros(4)))
-    assert math.isnan(probe_accuracy(np.zeros((4, 2)), np.array([0, 1, 0, 1])))
+def test_probe_needs_two_classes_of_five_frames():
+    assert math.isnan(probe_accuracy(np.zeros((9, 2)), np.zeros(9)))
+    assert math.isnan(probe_accuracy(np.zeros((9, 2)), np.array([0] * 5 + [1] * 4)))
     assert math.isnan(probe_accuracy(np.zeros((0, 2)), np.zeros(0)))
+
+
+def test_rare_class_is_left_out():
+    classes = np.array([0] * 20 + [1] * 20 + [2])
+
+    assert probe_accuracy(classes[:, None] * 1.0, classes) == 1.0
 
 
 def test_probe_bears_with_a_code_that_never_changes():

@@ -14,12 +14,12 @@ _INTEGERS = (np.int8, np.int16, np.int32, np.int64)
 
 
 def lossless_bytes(rows: NDArray[Any]) -> int:
-    """Size of (n, columns) numbers packed by LZMA, column by column.
+    """Size of (n, columns) numbers packed by LZMA, column by column or row by row, whichever is less.
 
     Args:
         rows: in the type in which they are kept.
     """
-    return len(lzma.compress(np.asfortranarray(rows).tobytes(order="F")))
+    return min(len(lzma.compress(rows.tobytes(order=order))) for order in ("C", "F"))
 
 
 def rounded_bytes(samples: NDArray[Any], steps: NDArray[Any]) -> int:

@@ -20,11 +20,11 @@ class Distortion:
     """Errors over all samples of all frames.
 
     Args:
-        mse: mean squared error, in squared own units.
-        nrmse: root mean squared error over the spread of the data, both in units of ``scale``:
-            1 is as bad as the mean, 0 a perfect copy. NaN for constant data.
-        max_error: the largest error of any sample, in units of ``scale``.
-        bce: mean binary cross-entropy in nats; None unless all samples lie in [0, 1].
+        mse: mean squared error, in squared scaled units.
+        nrmse: root mean squared error over the spread of the data, both in scaled units: 1 is as
+            bad as the mean, 0 a perfect copy. NaN for constant data.
+        max_error: the largest error of any sample, in scaled units.
+        bce: mean binary cross-entropy in nats; None unless all scaled samples lie in [0, 1].
         bce_floor: what a perfect copy would have; None likewise.
     """
 
@@ -36,15 +36,19 @@ class Distortion:
 
 
 class DistortionMeter:
-    """Adds up errors block by block."""
+    """Adds up errors block by block, in scaled units: errors of channels in different units compare there.
 
-    def __init__(self, scale: NDArray[Any]) -> None:
+    Nothing is clipped: what a model that clips cannot follow counts in full.
+    """
+
+    def __init__(self, center: NDArray[Any], scale: NDArray[Any]) -> None:
         """Start with no frames.
 
         Args:
-            scale: (channels,) own units in which the channels' errors compare, such as standard deviations.
+            center: (channels,) own units, what is 0 when scaled.
+            scale: (channels,) own units in one scaled unit, such as standard deviations.
         """
-        self._scale = np.asarray(scale, np.float64)
+        self._center, self._scale = np.asarray(center, np.float64), np.asarray(scale, np.float64)
         self._statistics = Statistics.empty(len(self._scale))
         self._squares = np.zeros(len(self._scale))  # sums, per channel
         self._max_error = 0.0
@@ -57,13 +61,22 @@ class DistortionMeter:
             ConfigError: the shapes differ.
         """
         require(frames.shape == reconstruction.shape, "reconstruction", f"shape {frames.shape}", reconstruction.shape)
-        samples = frames.reshape(-1, frames.shape[-1]).astype(np.float64)  # (n * length, channels)
-        errors = reconstruction.reshape(samples.shape).astype(np.float64) - samples
+        samples, outputs = self._scaled(frames), self._scaled(reconstruction)  # (n * length, channels)
+        errors = outputs - samples
         self._statistics = self._statistics.merge(Statistics.of(samples))
         self._squares += np.square(errors).sum(axis=0)
-        self._max_error = max(self._max_error, float(np.abs(errors / self._scale).max(initial=0.0)))
+        self._max_error = max(self._max_error, float(np.abs(errors).max(initial=0.0)))
         if self._in_unit_range():
-            self._cross_entropy += _cross_entropy(samples, samples + errors), _cross_entropy(samples, samples)
+            self._cross_entropy += _cross_entropy(samples, outputs), _cross_entropy(samples, samples)
+
+    def merge(self, other: DistortionMeter) -> DistortionMeter:
+        """The meter of both sets of frames together; both in the same scaled units."""
+        both = DistortionMeter(self._center, self._scale)
+        both._statistics = self._statistics.merge(other._statistics)
+        both._squares = self._squares + other._squares
+        both._max_error = max(self._max_error, other._max_error)
+        both._cross_entropy = self._cross_entropy + other._cross_entropy
+        return both
 
     def read(self) -> Distortion:
         """The errors so far; NaN where there were no frames."""
@@ -71,10 +84,16 @@ class DistortionMeter:
         if count == 0:
             return Distortion(float("nan"), float("nan"), float("nan"), None, None)
         squares = self._squares / count  # (channels,)
-        spread = np.sum(self._statistics.variance / np.square(self._scale))
-        nrmse = float(np.sqrt(np.sum(squares / np.square(self._scale)) / spread)) if spread > 0 else float("nan")
+        spread = self._statistics.variance.sum()
+        nrmse = float(np.sqrt(squares.sum() / spread)) if spread > 0 else float("nan")
         bce, floor = (self._cross_entropy / (count * channels)).tolist() if self._in_unit_range() else (None, None)
         return Distortion(float(squares.mean()), nrmse, self._max_error, bce, floor)
+
+    def _scaled(self, frames: NDArray[Any]) -> NDArray[np.float64]:
+        scaled: NDArray[np.float64] = (
+            frames.reshape(-1, len(self._scale)).astype(np.float64) - self._center
+        ) / self._scale
+        return scaled
 
     def _in_unit_range(self) -> bool:
         return bool((self._statistics.minimum >= 0).all() and (self._statistics.maximum <= 1).all())
