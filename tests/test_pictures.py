@@ -6,7 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.pictures import plot_code_map, plot_error_histogram, plot_history, plot_scores, plot_waveforms
+from pipelines.pictures import (
+    plot_code_map,
+    plot_entities,
+    plot_error_histogram,
+    plot_history,
+    plot_images,
+    plot_rates,
+    plot_reconstruction,
+    plot_scores,
+    plot_waveforms,
+)
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -39,7 +49,7 @@ def test_histogram_is_drawn_with_its_tail_and_the_labelled_frames_apart(tmp_path
     scores[:2] = [np.nan, 0.0]
     tail = np.array([3.0, 9.0]), np.array([0.2, 0.001])
 
-    plot_error_histogram(scores, 5.0, tmp_path / "histogram.png", tail, scores > 4, "pump", "a unit")
+    plot_error_histogram(scores, 5.0, tmp_path / "histogram.png", tail, scores > 4, "pump")
 
     assert png_size(tmp_path / "histogram.png") == (1300, 598)
 
@@ -55,7 +65,7 @@ def test_histogram_of_any_scores_is_drawn(tmp_path: Path, scores: np.ndarray) ->
 def test_waveforms_are_drawn_even_when_silent_or_short(tmp_path: Path, samples: int) -> None:
     wave = np.sin(np.arange(samples) / 5)
 
-    plot_waveforms(wave, np.zeros(samples), 8000, tmp_path / "wave.png")
+    plot_waveforms({"before": wave, "after": np.zeros(samples)}, 8000, tmp_path / "wave.png")
 
     assert png_size(tmp_path / "wave.png") == (1300, 832)
 
@@ -76,12 +86,63 @@ def test_code_map_is_drawn_for_any_latent_size(tmp_path: Path, latent: int) -> N
     assert png_size(tmp_path / "codes.png") == (1300, 702)
 
 
+def test_images_are_drawn_side_by_side(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).uniform(-1, 2, (10, 28, 28))
+
+    plot_images({"original": images, "model": images, "PCA": images}, tmp_path / "images.png", "digits")
+
+    assert png_size(tmp_path / "images.png")[0] == 1300
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_reconstruction_is_drawn_beside_what_was_seen(tmp_path: Path, channels: int) -> None:
+    seen = np.random.default_rng(0).normal(size=(50, channels))
+    names = [f"channel {number}" for number in range(channels)]
+    labels = np.arange(50) // 10 == 2
+
+    plot_reconstruction(
+        np.arange(50) * 60_000,
+        seen,
+        {"model": seen / 2, "PCA": seen / 3},
+        names,
+        labels,
+        25,
+        tmp_path / "r.png",
+        "pump",
+    )
+
+    assert png_size(tmp_path / "r.png")[0] == 1300
+
+
+@pytest.mark.parametrize("count", [1, 13])
+def test_entities_are_drawn_even_where_one_has_no_number(tmp_path: Path, count: int) -> None:
+    names = [f"machine-{number}" for number in range(count)]
+    values = {
+        "model": np.linspace(0, 1, count),
+        "PCA": [*np.linspace(0, 1, count - 1), np.nan],
+        "none": [np.nan] * count,
+    }
+
+    plot_entities(names, values, tmp_path / "entities.png", "VUS-PR", "VUS-PR")
+
+    assert png_size(tmp_path / "entities.png") == (1300, 598)
+
+
+def test_rates_are_drawn_with_any_number_of_points(tmp_path: Path) -> None:
+    curve = [2.0, 8.0, 30.0], [0.5, 0.1, 0.01]
+
+    plot_rates({"model": (4.0, 0.2), "PCA": (4.0, 0.3)}, curve, 60.0, tmp_path / "both.png")
+    plot_rates({}, curve, 60.0, tmp_path / "none.png")
+
+    assert png_size(tmp_path / "both.png") == png_size(tmp_path / "none.png") == (1300, 598)
+
+
 def test_arrays_are_not_changed(tmp_path: Path) -> None:
     scores = np.array([0.0, 2.0])
     wave = np.ones(100)
 
     plot_scores(np.arange(2), scores, 1.0, None, tmp_path / "a.png", "")
-    plot_waveforms(wave, wave, 100, tmp_path / "b.png")
+    plot_waveforms({"before": wave, "after": wave}, 100, tmp_path / "b.png")
 
     assert scores.tolist() == [0.0, 2.0]
     assert wave.tolist() == [1.0] * 100

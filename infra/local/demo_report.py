@@ -51,8 +51,9 @@ def make_rows(facts: Facts) -> dict[str, str]:
         "run, seconds with start-up of the model": f"{run['seconds']:.1f}",
     }
     if "evaluation" in facts:
-        rows["labelled events found, autoencoder / PCA"] = _pair(facts["evaluation"], "event_recall", ".0%")
-        rows["false episodes a day, autoencoder / PCA"] = _pair(facts["evaluation"], "false_episodes_per_day", ".1f")
+        alerts = facts["evaluation"]["alerts"]["mean"]
+        rows["labelled events found, autoencoder / PCA"] = _pair(alerts, "event_recall", ".0%")
+        rows["false episodes a day, autoencoder / PCA"] = _pair(alerts, "false_episodes_per_day", ".1f")
     return rows
 
 
@@ -95,7 +96,9 @@ def draw_digits(followed: Followed, out: Path, recording: bytes = b"7_jackson_0"
     before, after = followed.frames[there].ravel(), followed.decoded[there].ravel()
     rate_hz = followed.detector.manifest.contract.rate_hz or 1.0
     title = "spoken-digits: 'seven' by jackson, 512 bytes a frame against 64 in its code"
-    pictures.plot_waveforms(before, after, rate_hz, out / "digits-waveform.png", title)
+    pictures.plot_waveforms(
+        {"original": before, "decoded from codes": after}, rate_hz, out / "digits-waveform.png", title
+    )
 
 
 def draw_training(followed: Followed, out: Path) -> None:

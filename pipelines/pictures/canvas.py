@@ -8,14 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ae_model.metrics.alerts import events
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, BLUE, RED, GREY = "#1f2933", "#2563a8", "#c62f2f", "#9aa5b1"
+GREEN = "#2a9d5c"
 # Labelled events: behind a line, and as a line of their own.
 AMBER, OCHRE = "#f4c95d", "#b7791f"
 _DPI = 130
+_LEAST_MARKER = 6
+# Milliseconds since 1970 below this are no dates of a recorder but times since its start: 1973.
+_FIRST_DATE_MS = 10**11
+_UNITS_MS = (("days", 86_400_000.0), ("hours", 3_600_000.0), ("minutes", 60_000.0), ("s", 1000.0))
 
 
 def new_figure(title: str, *, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -48,15 +58,45 @@ def add_legend(axes: Axes, *, below: bool = False, outside: bool = False) -> Non
         below: under the axes, in one line.
         outside: to the right of the axes.
     """
+    from matplotlib.lines import Line2D
+
     place: dict[str, Any] = {"loc": "best"}
     if below:
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 4}
     if outside:
         place = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-    axes.legend(frameon=False, fontsize=9, markerscale=2, **place)
+    handles, labels = axes.get_legend_handles_labels()
+    legend = axes.legend(handles, labels, frameon=False, fontsize=9, **place)
+    for handle in legend.legend_handles:
+        if isinstance(handle, Line2D):
+            # Dots that are small among many would be lost beside their names.
+            handle.set_markersize(max(handle.get_markersize(), _LEAST_MARKER))
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG; folders that are not there are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
+
+
+def shade_events(axes: Axes, times: NDArray[Any], labels: NDArray[Any] | None) -> None:
+    """Mark labelled events behind whatever is drawn over time.
+
+    Args:
+        axes: to draw on.
+        times: (n,) of the axis.
+        labels: (n,) non-zero within an event, or None.
+    """
+    for number, (start, stop) in enumerate(events(labels) if labels is not None else []):
+        label = None if number else "labelled event"
+        # A shade of one row would be thinner than a pixel.
+        axes.axvspan(times[start], times[stop - 1], color=AMBER, alpha=0.55, lw=1.5, label=label)
+
+
+def time_axis(timestamps: NDArray[np.int64]) -> tuple[NDArray[Any], str]:
+    """Dates, or the time since the start in the unit that suits, and the axis' label."""
+    if timestamps[0] >= _FIRST_DATE_MS:
+        return timestamps.astype("datetime64[ms]"), "time (UTC)"
+    span = float(timestamps[-1] - timestamps[0])
+    unit, size_ms = next((pair for pair in _UNITS_MS if span >= 2 * pair[1]), _UNITS_MS[-1])
+    return timestamps / size_ms, f"time since start ({unit})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _COLOURS = (
     "#84a315",
     "#8c5a3c",
 )
+# More points than this are drawn smaller.
+_MANY = 2000
 
 
 def plot_code_map(
@@ -41,11 +44,12 @@ def plot_code_map(
         title: headline.
     """
     figure, axes = new_figure(title, height=5.4, columns=2)
+    size = 3 if len(codes) > _MANY else 7
     for panel, points, name in zip(axes, (codes, baseline_codes), ("autoencoder", "PCA baseline"), strict=True):
         flat, shares = _flatten(points)
-        for number, label in enumerate(_by_frequency(labels)):
+        for colour, (label, rank) in zip(cycle(_COLOURS), _in_order(labels), strict=False):
             chosen = labels == label
-            panel.plot(*flat[chosen].T, ".", ms=3, alpha=0.6, color=_COLOURS[number % len(_COLOURS)], label=str(label))
+            panel.plot(*flat[chosen].T, ".", ms=size, alpha=0.6, color=colour, label=str(label), zorder=2 + rank / 100)
         panel.set(
             title=name,
             xlabel=f"first direction ({shares[0]:.0%} of the variance)",
@@ -55,10 +59,12 @@ def plot_code_map(
     save(figure, path)
 
 
-def _by_frequency(labels: NDArray[Any]) -> list[Any]:
-    """The classes, most frequent first: the rare ones are drawn on top."""
+def _in_order(labels: NDArray[Any]) -> list[tuple[Any, int]]:
+    """The classes with their ranks: the rarer, the higher, to be drawn on top; numbers in their own order."""
     names, counts = np.unique(labels, return_counts=True)
-    return list(names[np.argsort(-counts, kind="stable")])
+    order = np.argsort(-counts, kind="stable")
+    ranks = {names[place]: rank for rank, place in enumerate(order)}
+    return [(name, ranks[name]) for name in (names if names.dtype.kind in "iu" else names[order])]
 
 
 def _flatten(points: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_model.metrics.alerts import events
-from pipelines.pictures.canvas import AMBER, BLUE, INK, OCHRE, RED, add_legend, new_figure, save
-
-# Milliseconds since 1970 below this are no dates of a recorder but times since its start: 1973.
-_FIRST_DATE_MS = 10**11
-_UNITS_MS = (("days", 86_400_000.0), ("hours", 3_600_000.0), ("minutes", 60_000.0), ("s", 1000.0))
+from pipelines.pictures.canvas import BLUE, INK, OCHRE, RED, add_legend, new_figure, save, shade_events, time_axis
 
 _GROUP_STYLES: tuple[dict[str, Any], ...] = (
     {"fill": True, "alpha": 0.6, "color": BLUE},
@@ -29,7 +24,7 @@ def plot_scores(
     path: Path,
     title: str,
 ) -> None:
-    """Reconstruction error over time, with the threshold, the alerts and the labelled events.
+    """The score over time, with the threshold, the alerts and the labelled events.
 
     Args:
         timestamps: (n,) milliseconds since 1970, or since the start of a file without dates; rising.
@@ -40,18 +35,14 @@ def plot_scores(
         title: headline.
     """
     figure, (axes,) = new_figure(title, height=4.6)
-    times, label = _time_axis(timestamps)
+    times, label = time_axis(timestamps)
     shown = np.maximum(scores, _lowest(scores, threshold))
     alerting = ~(scores < threshold)
-    for number, (start, stop) in enumerate(events(labels) if labels is not None else []):
-        # A shade of one row would be thinner than a pixel.
-        axes.axvspan(
-            times[start], times[stop - 1], color=AMBER, alpha=0.55, lw=1.5, label=None if number else "labelled event"
-        )
-    axes.plot(times, shown, color=BLUE, lw=0.7, label="reconstruction error", zorder=2)
-    axes.plot(times[alerting], shown[alerting], ".", color=RED, ms=2.5, label=f"alert ({alerting.sum()})", zorder=3)
+    shade_events(axes, times, labels)
+    axes.plot(times, shown, color=BLUE, lw=0.7, label="score", zorder=2)
+    axes.plot(times[alerting], shown[alerting], ".", color=RED, ms=2.5, label=f"alert ({alerting.sum():,})", zorder=3)
     axes.axhline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.3g}", zorder=2.5)
-    axes.set(yscale="log", xlabel=label, ylabel="error (squared scaled units)", xlim=(times[0], times[-1]))
+    axes.set(yscale="log", xlabel=label, ylabel="score", xlim=(times[0], times[-1]))
     add_legend(axes, below=True)
     save(figure, path)
 
@@ -63,7 +54,6 @@ def plot_error_histogram(
     tail: tuple[NDArray[Any], NDArray[Any]] | None = None,
     labels: NDArray[Any] | None = None,
     title: str = "Scores and threshold",
-    unit: str = "squared scaled units",
     interval: tuple[float, float] | None = None,
 ) -> None:
     """How often each score comes, on logarithmic axes, with the threshold.
@@ -75,7 +65,6 @@ def plot_error_histogram(
         tail: (m,) rising scores and (m,) the density that a fit gives them, per unit of score.
         labels: (n,) non-zero within an event, to show those frames apart; or None.
         title: headline.
-        unit: of the scores.
         interval: within which the threshold is known, or None.
     """
     figure, (axes,) = new_figure(title, height=4.6)
@@ -98,7 +87,7 @@ def plot_error_histogram(
     if not known.all():
         axes.plot([], [], " ", label=f"not finite: {(~known).sum():,}")
     axes.set(xscale="log", yscale="log" if known.any() else "linear", xlim=(edges[0], edges[-1]))
-    axes.set(xlabel=f"score ({unit})", ylabel="density (share of frames per unit of score)")
+    axes.set(xlabel="score", ylabel="density (share of frames per unit of score)")
     add_legend(axes, below=True)
     save(figure, path)
 
@@ -117,11 +106,3 @@ def _edges(scores: NDArray[Any], lowest: float, threshold: float) -> NDArray[np.
     highest = max(float(scores.max(initial=threshold)), threshold)
     edges: NDArray[np.float64] = np.geomspace(lowest * 0.9, highest * 1.1, 81)
     return edges
-
-
-def _time_axis(timestamps: NDArray[np.int64]) -> tuple[NDArray[Any], str]:
-    if timestamps[0] >= _FIRST_DATE_MS:
-        return timestamps.astype("datetime64[ms]"), "time (UTC)"
-    span = float(timestamps[-1] - timestamps[0])
-    unit, size_ms = next((pair for pair in _UNITS_MS if span >= 2 * pair[1]), _UNITS_MS[-1])
-    return timestamps / size_ms, f"time since start ({unit})"
