@@ -84,6 +84,13 @@ class ScoreFormula:
         require(samples <= length, "newest", f"1..length ({length})", samples)
         return cls(samples, (1.0,) * channels)
 
+    @property
+    def unit(self) -> str:
+        """Of the score, in words."""
+        if self.latent is not None:
+            return "-ln of a probability"
+        return "squared scaled units" if self.limit is None else "over the channels' usual errors"
+
     def score(self, residual: NDArray[Any], latent_distance: NDArray[Any]) -> NDArray[np.float32]:
         """The numpy form of what the graph does last: (n,) and (n,) to scores (n,)."""
         if self.residual is None or self.latent is None:

@@ -32,7 +32,7 @@ def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) 
             Path(folder) / "threshold.png",
             tail=_density(threshold, scores),
             title=f"{name}: calibration scores, {threshold.asked}",
-            unit="-ln of a probability" if fitted.formula.latent else "squared scaled units",
+            unit=fitted.formula.unit,
             interval=threshold.interval,
         )
         if len(fitted.history["loss"]) > 1:

@@ -1,199 +1,243 @@
 from __future__ import annotations
 
+import json
+import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import linear_models
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from ae_model.config import FrameContract, NetworkConfig
 from ae_model.exceptions import ArtifactError, ConfigError
-from pipelines.evaluate import evaluate_scores, evaluate_stream, label_frames
+from pipelines.evaluate import Question, evaluate_stream
 from pipelines.stream_file import StreamFile, parse_stream
-from pipelines.tables import SCORE_SCHEMA
-from pipelines.train import train_stream
 
 MINUTE = 1 / 60
 
 
-def make_stream(length: int = 1, hop: int | None = None, rate_hz: float | None = MINUTE) -> StreamFile:
+def make_stream(length: int = 1, rate_hz: float | None = MINUTE, **records: Any) -> StreamFile:
     document = {
         "name": "pump",
-        "input": {"topic": "plant.pump.frames.v1", "channels": 3, "rate_hz": rate_hz},
-        "frame": {"length": length, "hop": hop},
+        "input": {"topic": "plant.pump.frames.v1", "channels": 3, "rate_hz": rate_hz, **records},
+        "frame": {"length": length},
     }
     return parse_stream(document)
 
 
-def write_scores(path: Path, offsets: list[int], scores: list[float], **columns: Any) -> str:
-    count = len(offsets)
-    values = {
-        "topic": ["pump.npz"] * count,
-        "partition": [0] * count,
-        "offset": offsets,
-        "timestamp": [0] * count,
-        "key": [b"pump"] * count,
-        "model": ["pump"] * count,
-        "version": [1] * count,
-        "error": scores,
-        "latent_distance": [0.0] * count,
-        "score": scores,
-        "threshold": [1.0] * count,
-        "alert": [score >= 1.0 for score in scores],
-        **columns,
-    }
-    pa.parquet.write_table(pa.table(values), path)
-    return str(path)
-
-
-def write_labels(path: Path, labels: list[float]) -> str:
-    np.savez(path, test_label=np.array(labels))
-    return f"{path}::test_label"
-
-
-def test_recall_and_false_episodes_are_counted_by_hand(tmp_path: Path) -> None:
-    # 1440 minutes: events [100, 110) found and [200, 201) missed; alerts 50-51 and 300 are two false episodes.
-    labels = np.zeros(1440)
-    labels[100:110] = labels[200] = 1
-    scores = np.full(1440, 0.5)
-    scores[[50, 51, 105, 300]] = 1.0
-    table = write_scores(tmp_path / "s.parquet", list(range(1440)), scores.tolist())
-
-    result = evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", labels.tolist()))
-
-    assert result == {
-        "model": {
-            "frames": 1440,
-            "missing": 0,
-            "events": 2,
-            "alerts": 4,
-            "threshold": 1.0,
-            "event_recall": 0.5,
-            "false_episodes_per_day": 2.0,
-        }
-    }
-
-
-def test_baseline_stands_beside_the_model(tmp_path: Path) -> None:
-    good = write_scores(tmp_path / "a.parquet", [0, 1, 2], [0, 2, 0])
-    bad = write_scores(tmp_path / "b.parquet", [0, 1, 2], [0, 0, 0])
-
-    result = evaluate_scores(make_stream(), good, write_labels(tmp_path / "l.npz", [0, 1, 0]), baseline=bad)
-
-    assert {name: each["event_recall"] for name, each in result.items()} == {"model": 1.0, "baseline": 0.0}
-
-
-def test_rows_meet_by_offset_in_any_order_and_missing_ones_are_counted(tmp_path: Path) -> None:
-    table = write_scores(tmp_path / "s.parquet", [4, 0, 2], [2, 0, 0])
-
-    result = evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0, 0, 0, 1]))
-
-    assert (result["model"]["missing"], result["model"]["event_recall"]) == (2, 1.0)
-
-
-def test_frame_is_labelled_by_the_rows_it_adds() -> None:
-    contract = FrameContract(length=4, hop=2, channels=("a",))
-    # frames end with rows 3, 5, 7: [0..3], then rows 4-5, then rows 6-7.
-    labels = np.array([1, 0, 0, 0, 0, 0, 0, 1, 0], bool)
-
-    assert label_frames(labels, contract).tolist() == [True, False, True]
-
-
-@given(labels=st.lists(st.booleans(), max_size=60), length=st.integers(1, 8), hop=st.integers(1, 8))
-def test_labels_of_frames_follow_their_definition(labels: list[bool], length: int, hop: int) -> None:
-    contract = FrameContract(length=length, hop=min(hop, length), channels=("a",))
-    stops = range(length, len(labels) + 1, contract.hop)
-
-    found = label_frames(np.array(labels, bool), contract)
-
-    assert found.tolist() == [any(labels[0 if stop == length else stop - contract.hop : stop]) for stop in stops]
-
-
-def test_offsets_of_long_frames_are_their_last_rows(tmp_path: Path) -> None:
-    table = write_scores(tmp_path / "s.parquet", [3, 7], [0, 2])
-
-    result = evaluate_scores(make_stream(length=4), table, write_labels(tmp_path / "l.npz", [0] * 7 + [1] + [0] * 2))
-
-    assert (result["model"]["frames"], result["model"]["event_recall"]) == (2, 1.0)
-
-
-def test_without_events_or_rate_there_is_no_number(tmp_path: Path) -> None:
-    table = write_scores(tmp_path / "s.parquet", [0, 1], [0, 2])
-
-    result = evaluate_scores(make_stream(rate_hz=None), table, write_labels(tmp_path / "l.npz", [0, 0]))
-
-    assert (result["model"]["event_recall"], result["model"]["false_episodes_per_day"]) == (None, None)
-
-
-@pytest.mark.parametrize("offsets", [[0, 5], [0, 1, 99]])
-def test_offset_outside_the_labels_is_refused(tmp_path: Path, offsets: list[int]) -> None:
-    table = write_scores(tmp_path / "s.parquet", offsets, [0.0] * len(offsets))
-
-    with pytest.raises(ConfigError, match=f"within the 3 labelled rows, .* Received: offset={offsets[-1]}"):
-        evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0, 1]))
-
-
-def test_offset_between_two_frames_is_refused(tmp_path: Path) -> None:
-    table = write_scores(tmp_path / "s.parquet", [3, 6], [0, 0])
-
-    with pytest.raises(ConfigError, match=r"length 4, hop 4. Received: offset=6"):
-        evaluate_scores(make_stream(length=4), table, write_labels(tmp_path / "l.npz", [0] * 12))
-
-
-def test_scores_of_two_recordings_are_refused(tmp_path: Path) -> None:
-    table = write_scores(tmp_path / "s.parquet", [0, 1], [0, 0], topic=["a", "b"])
-
-    with pytest.raises(ConfigError, match=r"expected rows of one recording. Received: 2 recordings"):
-        evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0]))
-
-
-def test_labels_other_than_zero_and_one_are_refused(tmp_path: Path) -> None:
-    table = write_scores(tmp_path / "s.parquet", [0, 1], [0, 0])
-
-    with pytest.raises(ConfigError, match=r"expected 0 or 1 per row. Received: 0.5"):
-        evaluate_scores(make_stream(), table, write_labels(tmp_path / "l.npz", [0, 0.5]))
-
-
-def test_table_that_is_no_score_table_is_refused(tmp_path: Path) -> None:
-    pa.parquet.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
-
-    with pytest.raises(ConfigError, match="expected a readable score table"):
-        evaluate_scores(make_stream(), str(tmp_path / "x.parquet"), write_labels(tmp_path / "l.npz", [0]))
-
-
-def test_columns_read_are_those_of_the_score_table() -> None:
-    from pipelines.evaluate import _COLUMNS
-
-    assert [name for name in SCORE_SCHEMA.names if name in _COLUMNS] == _COLUMNS
-
-
-def test_current_model_and_its_baseline_are_compared_on_recordings(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Question:
+    """Two pumps with labelled faults, and a model that was trained without them."""
+    folder = tmp_path_factory.mktemp("plant")
     rng = np.random.default_rng(0)
-    train = rng.normal(size=(600, 1)) * np.array([[1.0, 2.0, -1.0]]) + 0.01 * rng.normal(size=(600, 3))
-    test = train[:300].copy()
-    test[200:205] = [5.0, -5.0, 5.0]
-    test[7] = np.nan
-    labels = np.zeros(300)
-    labels[200:205] = 1
-    np.savez(tmp_path / "d.npz", train=train.astype(np.float32), test=test, label=labels)
-    network = NetworkConfig(network="linear", latent=1, batch_frames=64)
-    stream = make_stream().model_copy(update={"model": network})
-    train_stream(stream, f"{tmp_path}/d.npz::train", tmp_path / "models", (), lambda line: None)
+    (folder / "pumps").mkdir()
+    for name, events in {"a": [200], "b": [50, 150, 250]}.items():
+        samples, labels = make_pump(rng, 300), np.zeros(300, np.uint8)
+        for event in events:
+            samples[event : event + 5] = [5.0, -5.0, 5.0]
+            labels[event : event + 5] = 1
+        samples[7] = np.nan
+        np.savez(folder / "pumps" / f"{name}.npz", test=samples, label=labels)
+    stream = make_stream()
+    linear_models.publish(stream, make_pump(rng, 600), folder / "models")
+    return Question(stream, f"{folder}/pumps::test", folder / "models", f"{folder}/pumps::label")
 
-    result = evaluate_stream(stream, f"{tmp_path}/d.npz::test", f"{tmp_path}/d.npz::label", tmp_path / "models")
 
-    assert sorted(result) == ["baseline", "model"]
-    assert result["model"] == result["baseline"]
-    assert (result["model"]["frames"], result["model"]["missing"], result["model"]["events"]) == (300, 1, 1)
-    assert result["model"]["event_recall"] == 1.0
+def make_pump(rng: np.random.Generator, rows: int) -> NDArray[np.float32]:
+    """Three channels that move together, each with a little noise of its own."""
+    together = rng.normal(size=(rows, 1)) * np.array([[1.0, 2.0, -1.0]])
+    return (together + 0.01 * rng.normal(size=(rows, 3))).astype(np.float32)
+
+
+def test_every_entity_is_measured_beside_its_baseline_and_a_random_score(plant: Question) -> None:
+    (section,) = evaluate_stream(plant).sections
+
+    assert {name: list(roles) for name, roles in section.entities.items()} == {
+        name: ["model", "baseline", "random"] for name in "ab"
+    }
+    counts = ("frames", "missing", "events", "event_recall", "auc_pr", "delay_s")
+    assert [section.entities["a"]["model"][name] for name in counts] == [300, 1, 1, 1.0, 1.0, 0.0]
+    assert [section.mean["model"][name] for name in counts] == [600, 2, 4, 1.0, 1.0, 0.0]
+    assert section.entities["b"]["baseline"] == section.entities["b"]["model"]
+    assert section.mean["model"]["threshold"] is None
+
+
+def test_notes_tell_how_many_events_the_numbers_rest_on_and_that_nobody_won(plant: Question) -> None:
+    (section,) = evaluate_stream(plant).sections
+
+    vus_pr = section.mean["model"]["vus_pr"]
+    assert section.notes[:3] == [
+        "The numbers rest on 4 events of 2 entities.",
+        "Fewer than 2 events, to be read with the others only: a.",
+        f"In mean VUS-PR the model and PCA are equal: {vus_pr:.3f} for the model, {vus_pr:.3f} for PCA; "
+        "the model wins 0 and loses 0 of 2 entities.",
+    ]
+
+
+def test_one_event_alone_proves_nothing(plant: Question) -> None:
+    folder = plant.data.partition("::")[0]
+    alone = replace(plant, data=f"{folder}/a.npz::test", labels=f"{folder}/a.npz::label")
+
+    (section,) = evaluate_stream(alone).sections
+
+    assert section.notes == [
+        "The numbers rest on 1 event of 1 entity.",
+        "One event proves nothing: evaluate it with other entities. No comparison is made.",
+    ]
+
+
+def test_report_is_written_for_programs_and_for_people_with_its_pictures(plant: Question, tmp_path: Path) -> None:
+    lines: list[str] = []
+
+    report = evaluate_stream(replace(plant, out=tmp_path / "new"), lines.append)
+
+    stored = json.loads((tmp_path / "new" / "report.json").read_text())
+    text = (tmp_path / "new" / "report.md").read_text()
+    assert lines == ["1/2  a  300 rows", "2/2  b  300 rows"]
+    assert stored == json.loads(json.dumps(report.as_json()))
+    assert text == report.as_text()
+    assert sorted(file.name for file in (tmp_path / "new").glob("*.png")) == sorted(report.pictures.values())
+    assert {"entities-vus_pr.png", "a-scores.png", "b-histogram.png", "b-reconstruction.png", "b-codes.png"} <= set(
+        report.pictures.values()
+    )
+    assert "| events (sum)              |     4 |     4 |            - |" in text
+    assert "![VUS-PR of each entity](entities-vus_pr.png)" in text
+
+
+def test_labels_may_be_a_column_of_tables(plant: Question, tmp_path: Path) -> None:
+    folder = Path(plant.data.partition("::")[0])
+    for name in "ab":
+        with np.load(folder / f"{name}.npz") as arrays:
+            lines = [f"{row};{label}" for row, label in enumerate(arrays["label"])]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["row;fault", *lines]))
+
+    (section,) = evaluate_stream(replace(plant, labels=f"{tmp_path}::fault")).sections
+
+    assert section.mean["model"]["events"] == 4
+
+
+def test_labels_that_do_not_belong_to_the_data_are_refused(plant: Question, tmp_path: Path) -> None:
+    folder = plant.data.partition("::")[0]
+    np.savez(tmp_path / "a.npz", label=np.zeros(300))
+    np.savez(tmp_path / "short.npz", label=np.zeros(299))
+
+    with pytest.raises(ConfigError, match=r"labels: expected one for each of 2 recordings.* Received: none for b"):
+        evaluate_stream(replace(plant, labels=f"{tmp_path}/a.npz::label"))
+    with pytest.raises(ConfigError, match=r"one for each of 300 rows of a.npz::test. Received: 299 labels"):
+        evaluate_stream(replace(plant, data=f"{folder}/a.npz::test", labels=f"{tmp_path}/short.npz::label"))
+
+
+def test_without_labels_the_codes_are_measured_and_recordings_of_one_model_are_pooled(
+    plant: Question, tmp_path: Path
+) -> None:
+    report = evaluate_stream(replace(plant, labels=None, out=tmp_path))
+
+    (section,) = report.sections
+    (roles,) = section.entities.values()
+    assert (section.name, list(section.entities)) == ("codes", ["2 recordings"])
+    assert list(roles) == ["model", "baseline", "lossless", "rounded"]
+    assert (roles["model"]["frame_bytes"], roles["model"]["code_bytes"]) == (12.0, 4.0)
+    assert roles["rounded"]["nrmse"] == roles["model"]["nrmse"]
+    assert {"2-recordings-rates.png", "2-recordings-codes.png", "a-reconstruction.png"} <= set(report.pictures.values())
+
+
+def test_classes_are_read_from_codes(plant: Question, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    classes = rng.integers(0, 3, 90)
+    samples = (classes[:, None] - 1) * np.array([[1.0, 2.0, -1.0]]) + 0.01 * rng.normal(size=(90, 3))
+    np.savez(tmp_path / "d.npz", test=samples, label=classes)
+    question = replace(plant, data=f"{tmp_path}/d.npz::test", labels=f"{tmp_path}/d.npz::label")
+
+    sections = {section.name: section for section in evaluate_stream(question).sections}
+
+    roles = sections["classes"].entities["d"]
+    assert list(sections) == ["classes", "codes"]
+    assert (roles["model"]["frames"], roles["model"]["classes"], roles["model"]["accuracy"]) == (90, 3, 1.0)
+    assert roles["random"]["accuracy"] == np.bincount(classes).max() / 90
+
+
+def test_classes_that_fit_neither_frames_nor_rows_are_refused(plant: Question, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", test=np.zeros((6, 3)), label=[0, 1, 2])
+
+    with pytest.raises(ConfigError, match=r"one class for each of 6 frames or 6 rows. Received: 3 classes"):
+        evaluate_stream(replace(plant, data=f"{tmp_path}/d.npz::test", labels=f"{tmp_path}/d.npz::label"))
+
+
+def write_wav(path: Path, samples: NDArray[Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(np.rint(samples * 32767).astype("<i2").tobytes())
+
+
+def test_noisy_sound_is_compared_with_its_clean_original(tmp_path: Path) -> None:
+    # Two tones fill one direction of a frame of two samples each; noise fills the other as well.
+    clean = 0.3 * np.sin(2 * np.pi * 100 * np.arange(16_000) / 8000)
+    noisy = clean + 0.05 * np.random.default_rng(0).normal(size=16_000)
+    for name, samples in {"noisy": noisy, "clean": clean}.items():
+        write_wav(tmp_path / name / "m.wav", samples)
+    stream = parse_stream(
+        {
+            "name": "voice",
+            "input": {"topic": "lab.voice.frames.v1", "format": "pcm16", "channels": ["a"], "rate_hz": 8000},
+            "frame": {"length": 32, "hop": 16},
+        }
+    )
+    linear_models.publish(stream, clean[:, None].astype(np.float32), tmp_path / "models", latent=2)
+
+    report = evaluate_stream(
+        Question(
+            stream,
+            str(tmp_path / "noisy"),
+            tmp_path / "models",
+            reference=str(tmp_path / "clean"),
+            out=tmp_path / "out",
+        )
+    )
+
+    denoising, codes = report.sections
+    roles = denoising.entities["m"]
+    assert (denoising.name, codes.name) == ("denoising", "codes")
+    assert roles["model"]["gain_db"] > 6
+    assert roles["model"]["si_sdr_db"] - roles["input"]["si_sdr_db"] == pytest.approx(roles["model"]["gain_db"])
+    assert roles["input"]["seconds"] == 2.0
+    assert roles["input"]["stoi"] is not None
+    # Of 16 bits, and only the new half of each frame.
+    assert codes.entities["m"]["model"]["frame_bytes"] == 32.0
+    assert "m-signals.png" in report.pictures.values()
+
+
+def test_reference_of_another_length_is_refused(plant: Question, tmp_path: Path) -> None:
+    folder = plant.data.partition("::")[0]
+    np.savez(tmp_path / "r.npz", clean=np.zeros((299, 3)))
+
+    with pytest.raises(ConfigError, match=r"expected 300 rows, as a.npz::test has. Received: 299 rows"):
+        evaluate_stream(replace(plant, data=f"{folder}/a.npz::test", labels=None, reference=f"{tmp_path}/r.npz::clean"))
+
+
+def test_images_are_shown_and_measured_in_their_range(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stripes = np.where(np.arange(6) % 2 == rng.integers(0, 2, (200, 1)), 255, 0)  # (200, 6)
+    images = np.repeat(stripes[:, None, :], 6, axis=1).astype(np.uint8)  # (200, 6, 6)
+    np.savez(tmp_path / "i.npz", x=images)
+    stream = make_stream(length=6, rate_hz=None, channels=6, dtype="uint8")
+    linear_models.publish(stream, images.reshape(-1, 6), tmp_path / "models", scaling="minmax_shared")
+
+    report = evaluate_stream(Question(stream, f"{tmp_path}/i.npz::x", tmp_path / "models", out=tmp_path / "out"))
+
+    (section,) = report.sections
+    model = section.entities["i"]["model"]
+    assert (model["frame_bytes"], model["bce_floor"]) == (36.0, pytest.approx(0, abs=1e-5))
+    assert model["mse"] == pytest.approx(0, abs=1e-6)
+    assert "i-images.png" in report.pictures.values()
 
 
 def test_without_a_model_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", test=np.zeros((3, 3)), label=np.zeros(3))
 
     with pytest.raises(ArtifactError, match="Train pump first"):
-        evaluate_stream(make_stream(), f"{tmp_path}/d.npz::test", f"{tmp_path}/d.npz::label", tmp_path / "models")
+        evaluate_stream(Question(make_stream(), f"{tmp_path}/d.npz::test", tmp_path / "models"))

@@ -31,6 +31,8 @@ def test_standardised_channels_all_have_the_same_error_on_calibration_frames():
     assert formula.scales == pytest.approx([2.0001**0.5, 0.0801**0.5, 0.01])
     assert (errors / np.square(formula.scales)).mean(axis=0).tolist() == pytest.approx([1, 1, 0], rel=2e-3)
     assert (formula.newest, formula.limit, formula.residual, formula.latent) == (4, 400.0, None, None)
+    assert formula.unit == "over the channels' usual errors"
+    assert ScoreFormula.plain(CONTRACT).unit == "squared scaled units"
 
 
 def test_plain_errors_are_left_as_they_are():

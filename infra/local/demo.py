@@ -52,7 +52,8 @@ def follow_all(bootstrap: str) -> dict[str, dict[str, Any]]:
     facts = {stream: {"train": trained[stream], **follow(stream, bootstrap)} for stream in DATA}
     labels = ("--labels", f"{TELEMETRY}::test_label")
     data = DATA["server-telemetry"][1]
-    evaluation = command("evaluate", "server-telemetry", "--data", data, *labels, "--models", MODELS)
+    out = ("--models", MODELS, "--out", f"{OUT}/evaluation")
+    evaluation = command("evaluate", "server-telemetry", "--data", data, *labels, *out)
     facts["server-telemetry"]["evaluation"] = evaluation
     return facts
 
@@ -124,14 +125,14 @@ def command(*words: str, label: str = "") -> Any:
     return facts
 
 
-def brief(facts: Any) -> str:
-    """The figures of a result on one line, those of a part in brackets."""
-    if not isinstance(facts, dict):
+def brief(facts: Any, depth: int = 3) -> str:
+    """The figures of a result on one line, those of a part in brackets; of the deepest parts their number alone."""
+    if not isinstance(facts, dict) or depth == 0:
         return f"{len(facts)} rows"
     parts = []
     for name, fact in facts.items():
         if isinstance(fact, dict):
-            parts.append(f"{name} ({brief(fact)})")
+            parts.append(f"{name} ({brief(fact, depth - 1)})")
         elif isinstance(fact, (int, float, str)):
             parts.append(f"{name} {fact:g}" if isinstance(fact, float) else f"{name} {fact}")
     return ", ".join(parts)

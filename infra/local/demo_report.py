@@ -80,10 +80,9 @@ def draw_telemetry(followed: Followed, labels: Path, out: Path) -> None:
     with np.load(labels) as archive:
         events = archive["test_label"][: len(followed.frames)]
     scores, manifest = followed.scores, followed.detector.manifest
-    title = "server-telemetry: reconstruction error of one server"
-    pictures.plot_scores(
-        scores["timestamp"], scores["score"], manifest.threshold.value, events, out / "telemetry-error.png", title
-    )
+    threshold, unit = manifest.threshold.value, manifest.formula.unit
+    title, path = "server-telemetry: scores of one server", out / "telemetry-error.png"
+    pictures.plot_scores(scores["timestamp"], scores["score"], threshold, events, path, title, unit)
     baseline = Detector.load(artifact.resolve(out / "models", baseline_name(followed.name)))
     classes = np.where(events > 0, "labelled event", "normal")
     codes = followed.detector.encode(followed.frames), baseline.encode(followed.frames)

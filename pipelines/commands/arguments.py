@@ -114,10 +114,18 @@ def _add_decode(verbs: _Verbs) -> None:
 
 
 def _add_evaluate(verbs: _Verbs) -> None:
-    parser = _verb(verbs, "evaluate", "evaluate:evaluate", "compare a model's alerts with labels")
+    parser = _verb(verbs, "evaluate", "evaluate:evaluate", "measure a model on recordings that training did not see")
     parser.add_argument("stream", metavar="STREAM", help=STREAM)
-    parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
-    parser.add_argument("--labels", required=True, metavar="FILE.npz::ARRAY", help="0 or 1 for each row of the data")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", metavar="PATH", help=DATA)
+    source.add_argument("--scores", metavar="DIR", help="what `score` or `run` wrote of one recording, for its alerts")
+    parser.add_argument(
+        "--labels",
+        metavar="PATH",
+        help="0 or 1 for each row, or a class for each frame; named as data, or PATH::COLUMN of CSV or Parquet",
+    )
+    parser.add_argument("--reference", metavar="PATH", help="the clean signal of noisy data; named as data")
+    parser.add_argument("--out", metavar="DIR", help="folder for report.json, report.md and pictures")
     _add_models_folder(parser)
 
 

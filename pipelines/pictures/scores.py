@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.pictures.canvas import BLUE, INK, OCHRE, RED, add_legend, new_figure, save, shade_events, time_axis
+from pipelines.pictures.canvas import (
+    AMBER,
+    BLUE,
+    INK,
+    OCHRE,
+    RED,
+    add_legend,
+    new_figure,
+    save,
+    shade_events,
+    time_axis,
+)
 
 _GROUP_STYLES: tuple[dict[str, Any], ...] = (
     {"fill": True, "alpha": 0.6, "color": BLUE},
@@ -23,6 +34,7 @@ def plot_scores(
     labels: NDArray[Any] | None,
     path: Path,
     title: str,
+    unit: str = "squared scaled units",
 ) -> None:
     """The score over time, with the threshold, the alerts and the labelled events.
 
@@ -33,6 +45,7 @@ def plot_scores(
         labels: (n,) non-zero within an event, or None.
         path: PNG to write.
         title: headline.
+        unit: of the scores.
     """
     figure, (axes,) = new_figure(title, height=4.6)
     times, label = time_axis(timestamps)
@@ -42,7 +55,7 @@ def plot_scores(
     axes.plot(times, shown, color=BLUE, lw=0.7, label="score", zorder=2)
     axes.plot(times[alerting], shown[alerting], ".", color=RED, ms=2.5, label=f"alert ({alerting.sum():,})", zorder=3)
     axes.axhline(threshold, color=INK, lw=1.2, ls="--", label=f"threshold {threshold:.3g}", zorder=2.5)
-    axes.set(yscale="log", xlabel=label, ylabel="score", xlim=(times[0], times[-1]))
+    axes.set(yscale="log", xlabel=label, ylabel=f"score ({unit})", xlim=(times[0], times[-1]))
     add_legend(axes, below=True)
     save(figure, path)
 
@@ -54,6 +67,7 @@ def plot_error_histogram(
     tail: tuple[NDArray[Any], NDArray[Any]] | None = None,
     labels: NDArray[Any] | None = None,
     title: str = "Scores and threshold",
+    unit: str = "squared scaled units",
     interval: tuple[float, float] | None = None,
 ) -> None:
     """How often each score comes, on logarithmic axes, with the threshold.
@@ -65,6 +79,7 @@ def plot_error_histogram(
         tail: (m,) rising scores and (m,) the density that a fit gives them, per unit of score.
         labels: (n,) non-zero within an event, to show those frames apart; or None.
         title: headline.
+        unit: of the scores.
         interval: within which the threshold is known, or None.
     """
     figure, (axes,) = new_figure(title, height=4.6)
@@ -87,7 +102,7 @@ def plot_error_histogram(
     if not known.all():
         axes.plot([], [], " ", label=f"not finite: {(~known).sum():,}")
     axes.set(xscale="log", yscale="log" if known.any() else "linear", xlim=(edges[0], edges[-1]))
-    axes.set(xlabel="score", ylabel="density (share of frames per unit of score)")
+    axes.set(xlabel=f"score ({unit})", ylabel="density (share of frames per unit of score)")
     add_legend(axes, below=True)
     save(figure, path)
 

@@ -111,7 +111,8 @@ def test_files_are_scored_and_compared_with_labels(command: Command, stream: str
     assert (scored[0], scored[1]["ok"]) == (0, 600)
     assert (verified[0], verified[1]["ok"]) == (0, True)
     assert compared[0] == 0
-    assert (compared[1]["model"]["events"], compared[1]["model"]["event_recall"]) == (1, 1.0)
+    found = compared[1]["alerts"]["entities"]["tank"]["model"]
+    assert (found["events"], found["event_recall"]) == (1, 1.0)
 
 
 def test_model_that_is_damaged_ends_the_run_with_exit_5(command: Command, stream: str) -> None:
