@@ -20,7 +20,12 @@ def stream(**parts: Any) -> StreamFile:
 def test_ready_streams_load_with_the_frames_they_promise() -> None:
     shapes = {name: load_stream(name).contract.shape for name in ready_streams()}
 
-    assert shapes == {"mnist": (28, 28), "server-telemetry": (1, 38), "spoken-digits": (256, 1)}
+    assert shapes == {
+        "application-servers": (5, 19),
+        "mnist": (28, 28),
+        "server-telemetry": (10, 38),
+        "spoken-digits": (256, 1),
+    }
 
 
 def test_output_topics_take_their_names_from_the_input() -> None:
@@ -158,7 +163,7 @@ def test_file_that_is_no_stream_is_refused(tmp_path: Path, text: str, message: s
     [
         ("server-telemtry", "Did you mean 'server-telemetry'?"),
         ("absent.yaml", "No such file or directory: 'absent.yaml'"),
-        ("../setup", "expected a YAML file or one of mnist, server-telemetry, spoken-digits"),
+        ("../setup", "expected a YAML file or one of application-servers, mnist, server-telemetry, spoken-digits"),
     ],
 )
 def test_unknown_stream_names_the_known_ones(name: str, message: str) -> None:

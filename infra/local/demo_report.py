@@ -78,15 +78,19 @@ def print_table(names: list[str], rows: list[list[str]]) -> None:
 def draw_telemetry(followed: Followed, labels: Path, out: Path) -> None:
     """Error over time with the labelled events, and the codes beside those of PCA."""
     with np.load(labels) as archive:
-        events = archive["test_label"][: len(followed.frames)]
+        labels_by_row = archive["test_label"]
     scores, manifest = followed.scores, followed.detector.manifest
+    # A frame is scored at its last sample.
+    events = labels_by_row[manifest.contract.length - 1 :][: len(followed.frames)]
     threshold, unit = manifest.threshold.value, manifest.formula.unit
     title, path = "server-telemetry: scores of one server", out / "telemetry-error.png"
     pictures.plot_scores(scores["timestamp"], scores["score"], threshold, events, path, title, unit)
     baseline = Detector.load(artifact.resolve(out / "models", baseline_name(followed.name)))
     classes = np.where(events > 0, "labelled event", "normal")
     codes = followed.detector.encode(followed.frames), baseline.encode(followed.frames)
-    pictures.plot_code_map(*codes, classes, out / "telemetry-codes.png", "server-telemetry: 38 metrics in 8 numbers")
+    pictures.plot_code_map(
+        *codes, classes, out / "telemetry-codes.png", "server-telemetry: 38 metrics x 10 minutes in 8 numbers"
+    )
 
 
 def draw_digits(followed: Followed, out: Path, recording: bytes = b"7_jackson_0") -> None:
