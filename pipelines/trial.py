@@ -124,8 +124,8 @@ class Trial:
         if network.latent >= width:
             self.report(f"no baseline: {network.latent} components copy a frame of {width} values")
             return None
-        # Built anew: an exact solution refuses what only descent needs.
-        linear = NetworkConfig("linear", network.latent, scaling=network.scaling)
+        # Built anew: an exact solution refuses what only descent needs. Its codes take as many bytes.
+        linear = NetworkConfig("linear", network.latent, scaling=network.scaling, codes=network.codes)
         return self.run(replace(linear, batch_frames=network.batch_frames, seed=network.seed))
 
     def export(

@@ -1,4 +1,4 @@
-"""Exact linear models of a stream, published within a second: for tests of what is done with models."""
+"""Models of a stream, exact linear ones unless asked otherwise, published within a second: for tests of their use."""
 
 from __future__ import annotations
 

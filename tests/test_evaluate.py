@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ae_model import artifact
+from ae_model.config import VariationalConfig
 from ae_model.exceptions import ArtifactError, ConfigError
+from ae_model.model import Detector
 from pipelines.evaluate import Question, evaluate_stream
 from pipelines.stream_file import StreamFile, parse_stream
 
@@ -234,6 +237,23 @@ def test_images_are_shown_and_measured_in_their_range(tmp_path: Path) -> None:
     assert (model["frame_bytes"], model["bce_floor"]) == (36.0, pytest.approx(0, abs=1e-5))
     assert model["mse"] == pytest.approx(0, abs=1e-6)
     assert "i-images.png" in report.pictures.values()
+
+
+def test_variational_codes_tell_how_much_of_them_is_used(plant: Question, tmp_path: Path) -> None:
+    samples = make_pump(np.random.default_rng(2), 256)
+    variational = {"network": "dense", "latent": 2, "epochs": 1, "variational": VariationalConfig(), "codes": "int8"}
+    linear_models.publish(plant.stream, samples, tmp_path / "models", **variational)
+
+    report = evaluate_stream(replace(plant, labels=None, models=tmp_path / "models"))
+
+    (roles,) = report.sections[0].entities.values()
+    assert (roles["model"]["latent"], roles["model"]["code_bytes"]) == (2, 2.0)
+    detector = Detector.load(artifact.resolve(tmp_path / "models", "pump"))
+    folder = plant.data.partition("::")[0]
+    usable = [np.delete(np.load(f"{folder}/{name}.npz")["test"], 7, axis=0) for name in "ab"]
+    codes = detector.encode(np.concatenate(usable)[:, None]) * np.array(detector.manifest.codes.step)
+    assert roles["model"]["active_units"] == (codes.var(axis=0) > 0.01).sum()
+    assert roles["lossless"].get("active_units") is None
 
 
 def test_without_a_model_there_is_nothing_to_evaluate(tmp_path: Path) -> None:

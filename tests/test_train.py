@@ -236,11 +236,13 @@ def test_target_beyond_the_calibration_frames_is_pointed_out(tmp_path: Path) -> 
     ]
 
 
-def test_linear_network_is_its_own_baseline(tmp_path: Path) -> None:
-    linear = NetworkConfig(network="linear", latent=2, batch_frames=64)
+def test_linear_network_is_its_own_baseline_in_the_same_codes(tmp_path: Path) -> None:
+    linear = NetworkConfig(network="linear", latent=2, batch_frames=64, codes="int8")
 
     summary, lines = train(tmp_path, make_stream(linear), save(tmp_path / "train.npz", make_samples()))
 
+    model, baseline = (current_detector(tmp_path, name).manifest.codes for name in ("pump", "pump.pca"))
+    assert (model.dtype, baseline) == ("int8", model)
     assert summary.metrics["model"] == summary.metrics["baseline"]
     assert not any(line.startswith("epoch") for line in lines)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.metrics.compression import lossless_bytes, rounded_bytes, steps_for
+from ae_model.metrics.latent import active_units
 from pipelines.evaluation.observation import Observation
 from pipelines.evaluation.section import BASELINE, MODEL, ROLES, Column, Numbers, Section, known, set_against
 
@@ -26,6 +27,7 @@ COLUMNS = (
     Column("bce", "BCE", ".4f"),
     Column("bce_floor", "BCE of a copy", ".4f", shared=True),
     Column("latent", "numbers in a code", ",.0f"),
+    Column("active_units", "of these active", ",.1f"),
 )
 _INTRO = (
     "Bytes are those of a frame on average; a frame that overlaps the one before adds only its new samples. `packed` "
@@ -93,8 +95,18 @@ def _measure_codes(observation: Observation, frame_bytes: float) -> Numbers:
         "packed_bytes": known(packed),
         "ratio": known(frame_bytes / packed),
         "latent": manifest.codes.latent,
+        "active_units": _count_active(observation),
         **errors,
     }
+
+
+def _count_active(observation: Observation) -> int | None:
+    """Of a variational code: others have no variance that would say anything."""
+    manifest, codes = observation.manifest, observation.codes
+    if manifest.network.variational is None or len(codes) == 0:
+        return None
+    # Whole steps, of int8 codes, back to the network's numbers.
+    return active_units(codes * np.array(manifest.codes.step) if manifest.codes.step else codes)
 
 
 def _measure_coders(model: Observation, form: SampleForm, frame_bytes: float) -> dict[str, Numbers]:
