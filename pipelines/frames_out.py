@@ -62,12 +62,23 @@ def open_output(path: Path) -> Iterator[Output]:
     }
     if path.suffix not in kinds:
         raise ConfigError(f"out: expected a name that ends in one of {sorted(kinds)}. Received: out={path}.")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
         output = kinds[path.suffix](temporary)
         yield output
         output.close()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes its place when the block ends without an error, and else is removed.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         temporary.replace(path)
     except OSError as exc:
         raise SinkError(f"out {path}: expected room and the right to write. Received: {exc}.") from exc
@@ -136,13 +147,7 @@ class WavOutput:
 
     def add(self, rows: FrameRows) -> None:
         """Take in frames of audio, -1 to 1."""
-        contract = rows.contract
-        if len(contract.channels) != 1 or contract.rate_hz is None or contract.hop != contract.length:
-            raise ConfigError(
-                "out: expected frames of one channel with rate_hz, and hop = length, for a .wav. "
-                f"Received: {len(contract.channels)} channels, rate_hz={contract.rate_hz}, hop={contract.hop}, "
-                f"length={contract.length}. Decode to .npz."
-            )
+        check_audio(rows.contract)
         _require_same(self._parts, rows, "one rate in a .wav; decode to .npz", lambda r: r.contract.rate_hz)
         _require_same(
             self._parts, rows, "one partition in a .wav; decode to .npz", lambda r: (r.rows.topic, r.rows.partition)
@@ -153,13 +158,32 @@ class WavOutput:
         """Write the file; samples beyond full scale are clipped."""
         offsets = np.concatenate([part.rows.offsets for part in self._parts])
         samples = np.concatenate([part.frames for part in self._parts])[np.argsort(offsets)].reshape(-1)
-        limits = np.iinfo(np.int16)
-        pcm = np.clip(np.rint(samples.astype(np.float64) * _PCM16_FULL_SCALE), limits.min, limits.max).astype("<i2")
-        with wave.open(str(self._path), "wb") as stream:
-            stream.setnchannels(1)
-            stream.setsampwidth(2)
-            stream.setframerate(round(self._parts[0].contract.rate_hz or 0))
-            stream.writeframes(pcm.tobytes())
+        write_pcm16(self._path, samples, self._parts[0].contract.rate_hz or 0.0)
+
+
+def check_audio(contract: FrameContract) -> None:
+    """Refuse frames that are not pieces of one signal, to be laid end to end.
+
+    Raises:
+        ConfigError: they have several channels, no rate, or overlap.
+    """
+    if len(contract.channels) != 1 or contract.rate_hz is None or contract.hop != contract.length:
+        raise ConfigError(
+            "out: expected frames of one channel with rate_hz, and hop = length, for a .wav. "
+            f"Received: {len(contract.channels)} channels, rate_hz={contract.rate_hz}, hop={contract.hop}, "
+            f"length={contract.length}. Write an .npz."
+        )
+
+
+def write_pcm16(path: Path, samples: NDArray[Any], rate_hz: float) -> None:
+    """Write samples (n,) of -1 to 1 as audio of 16 bits; those beyond full scale are clipped."""
+    limits = np.iinfo(np.int16)
+    pcm = np.clip(np.rint(samples.astype(np.float64) * _PCM16_FULL_SCALE), limits.min, limits.max).astype("<i2")
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(round(rate_hz))
+        stream.writeframes(pcm.tobytes())
 
 
 def _require_same(parts: list[FrameRows], rows: FrameRows, expected: str, trait: Callable[[FrameRows], Any]) -> None:

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.calibration import Threshold
-from pipelines.pictures import plot_error_histogram, plot_history
+from pipelines.pictures import plot_error_histogram, plot_history, plot_samples
 
 if TYPE_CHECKING:
     from ae_model.training import Fitted
+
+# As many as the picture shows of images; of other frames it shows fewer.
+_SAMPLES = 128
 
 
 def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) -> dict[str, bytes]:
@@ -37,6 +40,9 @@ def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) 
         )
         if len(fitted.history["loss"]) > 1:
             plot_history(fitted.history, Path(folder) / "training.png", f"{name}: training")
+        if fitted.prior:
+            noise = np.random.default_rng(0).standard_normal((_SAMPLES, fitted.config.latent)).astype(np.float32)
+            plot_samples(fitted.sample(noise), Path(folder) / "samples.png", f"{name}: samples of seed 0")
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 

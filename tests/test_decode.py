@@ -203,7 +203,7 @@ def test_what_is_no_audio_is_refused_as_wav(tmp_path: Path, changes: dict[str, o
     frames = np.zeros((1, *contract.shape), np.float32)
 
     with (
-        pytest.raises(ConfigError, match=r"for a \.wav\. Received: .* Decode to \.npz"),
+        pytest.raises(ConfigError, match=r"for a \.wav\. Received: .* Write an \.npz"),
         open_output(tmp_path / "mic.wav") as output,
     ):
         output.add(FrameRows(code_rows(1), frames, contract))

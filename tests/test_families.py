@@ -10,11 +10,14 @@ import pytest
 import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_frame_batch import make_raw
 
 from ae_model.config import CorruptionConfig, FrameContract, NetworkConfig
 from ae_model.exceptions import ConfigError
 from ae_model.model import Detector
 from ae_model.networks import build
+from pipelines.formats import make_decoder
+from pipelines.inference import infer_surely
 
 FAMILIES = {
     "dense": NetworkConfig("dense", hidden=(6, 5)),
@@ -157,6 +160,32 @@ def test_a_loaded_model_says_the_same_twice_and_for_any_size_of_batch(name: str,
         assert vars(again)[field].tolist() == values.tolist()
         joined = np.concatenate([vars(part)[field] for part in parts])
         np.testing.assert_allclose(joined, values, rtol=1e-4, atol=1e-5, err_msg=field)
+
+
+@pytest.mark.parametrize("name", ["conv2d", "lstm", "denoising variational conv1d with a learned prior"])
+def test_records_of_a_topic_get_the_codes_and_scores_of_the_model(name: str, folder: Path) -> None:
+    detector = Detector.load(zoo.exported(name, folder))
+    raw = make_raw([(b"pump", frame.tobytes(), []) for frame in FRAMES])
+
+    decoded = make_decoder("raw", zoo.CONTRACT).decode(raw)
+    [outcome] = infer_surely(detector, decoded.good)
+
+    said = detector.infer(FRAMES)
+    assert outcome.inferred is not None
+    assert outcome.inferred.codes.tolist() == said.codes.tolist()
+    assert outcome.inferred.denoised.tolist() == said.frames.tolist()
+    assert outcome.inferred.scores.tolist() == said.scores.tolist()
+
+
+@pytest.mark.parametrize("name", ["conv2d", "lstm"])
+def test_codes_of_one_byte_are_the_same_for_any_size_of_batch(name: str) -> None:
+    model = zoo.fit(zoo.make_config(name, codes="int8", epochs=1))
+
+    together = model.infer(FRAMES).codes
+    parts = [model.infer(part).codes for part in np.split(FRAMES, [1, 2, 30])]
+
+    assert together.dtype == np.int8
+    assert np.concatenate(parts).tolist() == together.tolist()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pipelines.pictures import (
     plot_images,
     plot_rates,
     plot_reconstruction,
+    plot_samples,
     plot_scores,
     plot_waveforms,
 )
@@ -135,6 +136,20 @@ def test_rates_are_drawn_with_any_number_of_points(tmp_path: Path) -> None:
     plot_rates({}, curve, 60.0, tmp_path / "none.png")
 
     assert png_size(tmp_path / "both.png") == png_size(tmp_path / "none.png") == (1300, 598)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((64, 28, 28), (1300, 403)), ((3, 64, 3), (1300, 279)), ((30, 64, 1), (1300, 806)), ((24, 1, 38), (1300, 806))],
+    ids=["images", "few signals", "audio", "readings"],
+)
+def test_samples_are_drawn_as_what_they_are(tmp_path: Path, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).normal(size=shape)
+    frames[:, :, -1] = 7.0
+
+    plot_samples(frames, tmp_path / "new" / "samples.png", "pump: samples")
+
+    assert png_size(tmp_path / "new" / "samples.png") == size
 
 
 def test_arrays_are_not_changed(tmp_path: Path) -> None:

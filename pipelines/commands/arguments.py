@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_add_train, _add_run, _add_score, _add_decode, _add_evaluate, _add_models, _add_topics, _add_replay):
+    for add in (_add_train, _add_run, _add_score, _add_decode, _add_evaluate, _add_sample, _add_models):
         add(verbs)
-    for add in (_add_dlq, _add_verify, _add_bench, _add_doctor, _add_config, _add_services):
+    for add in (_add_topics, _add_replay, _add_dlq, _add_verify, _add_bench, _add_doctor, _add_config, _add_services):
         add(verbs)
     return parser
 
@@ -111,6 +111,16 @@ def _add_decode(verbs: _Verbs) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="what to write: .npz, .parquet or .wav")
     _add_models_folder(parser)
     _add_bootstrap(parser)
+
+
+def _add_sample(verbs: _Verbs) -> None:
+    parser = _verb(verbs, "sample", "sample:sample", "draw new frames from a stream's variational model")
+    parser.add_argument("stream", metavar="STREAM", help=STREAM)
+    parser.add_argument("--count", type=int, default=64, metavar="N", help="how many frames (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="what they follow from (default: 0)")
+    parser.add_argument("--out", required=True, metavar="FILE", help="what to write: .npz, .parquet, .wav or .png")
+    parser.add_argument("--model-version", type=int, metavar="N", help="of the model (default: the promoted one)")
+    _add_models_folder(parser)
 
 
 def _add_evaluate(verbs: _Verbs) -> None:

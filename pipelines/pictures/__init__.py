@@ -3,6 +3,7 @@
 from pipelines.pictures.codes import plot_code_map
 from pipelines.pictures.comparisons import plot_entities, plot_rates
 from pipelines.pictures.images import plot_images
+from pipelines.pictures.samples import plot_samples
 from pipelines.pictures.scores import plot_error_histogram, plot_scores
 from pipelines.pictures.signals import plot_reconstruction, plot_waveforms
 from pipelines.pictures.training import plot_history
@@ -15,6 +16,7 @@ __all__ = [
     "plot_images",
     "plot_rates",
     "plot_reconstruction",
+    "plot_samples",
     "plot_scores",
     "plot_waveforms",
 ]
