@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import small_models
+import zoo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -220,3 +221,20 @@ def test_a_widened_network_computes_the_same_in_64_bits_however_its_layers_are_n
     assert {str(weight.dtype) for weight in encoder.weights} == {"float32"}
     assert twin(frames).numpy().dtype == np.float64
     np.testing.assert_allclose(twin(frames), encoder(frames), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", ["conv1d", "conv2d", "lstm", "gru", "sparse by mean activity", "variational"])
+def test_any_family_gives_codes_of_one_byte_that_load_and_do_not_depend_on_company(family: str, tmp_path: Path) -> None:
+    frames = zoo.make_frames(64, seed=4)
+    numbers = zoo.fitted(family).infer(frames).codes
+    code_format = make_format("int8", Statistics.of(numbers[:, None, :]))
+    rounded = replace(zoo.fitted(family), config=zoo.make_config(family, codes="int8"), code_format=code_format)
+
+    artifact.export(tmp_path / "int8", rounded, small_models.facts("zoo"), frames[:8])
+    detector = Detector.load(tmp_path / "int8")
+
+    together, alone = detector.encode(frames), [detector.encode(frames[i : i + 1]) for i in range(64)]
+    np.testing.assert_array_equal(np.concatenate(alone), together)
+    np.testing.assert_allclose(
+        together * np.float32(code_format.step) + code_format.center, numbers, atol=0.6 * max(code_format.step)
+    )
