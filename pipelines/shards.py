@@ -6,7 +6,8 @@ One recording is parted in time. A frame lies in one part, whatever its hop:
 
 Of many recordings (25 and more) each is used whole, 18 + 2 + 5 of every 25 in order of
 their names: clips are too short to part, and names often sort by speaker, day or kind.
-So are items, such as images, in the order of their array, which often sorts by class.
+Items, such as images, are dealt likewise in 20 such rounds, a place being a run of them: their
+array often sorts by class, and neighbours are often alike, as of one writer or one film.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ SPLITS = (TRAINING, VALIDATION, CALIBRATION)
 _ENDS = (0.72, 0.80, 1.0)
 # The split of each recording of a round of 25, in the same shares.
 _ROUND = (TRAINING,) * 18 + (VALIDATION,) * 2 + (CALIBRATION,) * 5
+# Rounds in which the items of an array are dealt.
+_ITEM_ROUNDS = 20
 # Values in a shard before the next one starts: 64 MiB of float32.
 _SHARD_VALUES = 16 * BLOCK_VALUES
 
@@ -36,7 +39,7 @@ _SHARD_VALUES = 16 * BLOCK_VALUES
 class Part:
     """Consecutive rows ``start`` to ``stop`` - 1 of one recording, all for one purpose but for a recording of items.
 
-    ``places`` are then the items of each round of 25 that this part takes.
+    ``places`` are then those of each round of 25 that this part takes, and ``run`` the items in a place.
     """
 
     recording: Recording
@@ -44,21 +47,19 @@ class Part:
     start: int
     stop: int
     places: range | None = None
+    run: int = 1
 
     def takes(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of the frames that start at these rows are this part's."""
         if self.places is None:
             return np.ones(len(rows), np.bool_)
-        place = rows // (self.recording.samples.item_rows or 1) % len(_ROUND)
+        place = rows // (self.recording.samples.item_rows or 1) // self.run % len(_ROUND)
         return np.asarray((place >= self.places.start) & (place < self.places.stop))
 
     def count_frames(self, contract: FrameContract) -> int:
         """How many frames it has, usable or not."""
         frames = max(0, (self.stop - self.start - contract.length) // contract.hop + 1)
-        if self.places is None:
-            return frames
-        rounds, rest = divmod(frames, len(_ROUND))
-        return rounds * len(self.places) + len(range(self.places.start, min(self.places.stop, rest)))
+        return frames if self.places is None else int(self.takes(np.arange(frames) * contract.hop).sum())
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ def _deal(recordings: Sequence[Recording]) -> list[Part]:
 
 
 def _deal_items(recording: Recording) -> list[Part]:
+    items = recording.rows // (recording.samples.item_rows or 1)
+    run = max(1, items // (_ITEM_ROUNDS * len(_ROUND)))
     places = {split: range(_ROUND.index(split), _ROUND.index(split) + _ROUND.count(split)) for split in SPLITS}
-    return [Part(recording, split, 0, recording.rows, places[split]) for split in SPLITS]
+    return [Part(recording, split, 0, recording.rows, places[split], run) for split in SPLITS]
 
 
 def _group(parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:

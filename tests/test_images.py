@@ -88,7 +88,8 @@ def test_images_scored_from_a_file_come_back_from_their_codes_of_32_bytes(
         # The row of an image's last line, all images end to end.
         assert arrays["offsets"].tolist() == list(range(27, 250 * 28, 28))
         np.testing.assert_allclose(arrays["frames"], detector.reconstruct(HELD_OUT), rtol=1e-5, atol=1e-3)
-    assert detector.manifest.codes.bytes == 32
+    pca = Detector.load(artifact.resolve(models, "mnist.pca"))
+    assert (detector.manifest.codes.bytes, pca.manifest.codes.bytes) == (32, 32)
     assert codes["code"].to_pylist() == detector.encode(HELD_OUT).tolist()
 
 

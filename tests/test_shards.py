@@ -96,6 +96,19 @@ def test_items_are_dealt_one_by_one_in_rounds(
     assert [sum(part.count_frames(contract) for part in shard.parts) for shard in planned] == [46, 4, 10]
 
 
+def test_many_items_are_dealt_in_runs_so_that_neighbours_stay_together(tmp_path: Path) -> None:
+    recording, contract = record_items(tmp_path, 1520), FrameContract(3, 3, ("a", "b"))
+
+    planned = plan_shards([recording])
+    blocks = [block for shard in planned for block in read_frames(shard, contract)]
+
+    # 20 rounds of 25 places of 3 items, and 20 items more that are at the start of a round.
+    calibration = [item for start in range(60, 1500, 75) for item in range(start, start + 15)]
+    assert blocks[2].frames[:, 0, 0].tolist() == calibration
+    assert [len(block.frames) for block in blocks] == [20 * 54 + 20, 20 * 6, 20 * 15]
+    assert [sum(part.count_frames(contract) for part in shard.parts) for shard in planned] == [1100, 120, 300]
+
+
 def test_an_item_that_is_not_finite_is_named_by_its_first_row(tmp_path: Path) -> None:
     items = np.zeros((50, 3, 2), np.float32)
     items[26, 1, 1] = np.nan
