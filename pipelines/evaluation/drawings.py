@@ -20,8 +20,8 @@ from pipelines.evaluation.section import BASELINE, MODEL, ROLES, Numbers, Sectio
 from pipelines.evaluation.subjects import Subject
 
 _SUMMARISED = ("vus_pr", "gain_db", "accuracy", "nrmse")
-# What is shown around the strangest frame, to either side, and of how many channels.
-_AROUND_FRAMES = 120
+# How much is shown around the strangest frame, to either side, and of how many channels.
+_AROUND_ROWS = 120
 _CHANNELS = 4
 _IMAGES = 10
 _WAVE_S = 3.0
@@ -77,7 +77,8 @@ def draw_summary(section: Section, out: Path) -> dict[str, str]:
         for role in section.mean
     }
     values = {section.roles[role]: each for role, each in numbers.items() if not np.isnan(each).all()}
-    caption, file = f"{column.heading} of each entity", f"entities-{column.name}.png"
+    caption = f"{column.heading[0].upper()}{column.heading[1:]} of each entity"
+    file = f"entities-{column.name}.png"
     pictures.plot_entities(list(section.entities), values, out / file, caption, column.heading)
     return {caption: file}
 
@@ -124,8 +125,9 @@ def _draw_reconstruction(subject: Subject, path: Path, title: str) -> None:
     model = subject.model
     contract = subject.contract
     strangest = int(np.argmax(np.nan_to_num(model.scores.scores[: len(model.seen)], nan=np.inf)))
-    first = max(0, strangest - _AROUND_FRAMES)
-    part = slice(first, strangest + _AROUND_FRAMES)
+    around = max(1, _AROUND_ROWS // contract.hop)
+    first = max(0, strangest - around)
+    part = slice(first, strangest + around + 1)
     scale = np.array(model.manifest.scaling.scale)
     off = np.square((model.made[strangest] - model.seen[strangest]) / scale).mean(axis=0)
     worst = np.argsort(-off, kind="stable")[:_CHANNELS]

@@ -85,6 +85,7 @@ def write(number: Number, column: Column) -> str:
 
 def write_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """A table whose columns stand under each other as plain text too; all but the first to the right."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [_write_row([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     rule = _write_row(["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])])

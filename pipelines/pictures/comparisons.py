@@ -38,6 +38,7 @@ def plot_entities(
         shift = (number - (len(values) - 1) / 2) * width
         axes.bar(places + shift, heights, width * 0.92, color=colour, label=f"{name} (mean {mean:.3f})")
         axes.axhline(mean, color=colour, lw=1.2, ls=":")
+    axes.axhline(0, color=INK, lw=0.8)
     tilted = len(names) > 8 or max(map(len, names), default=0) > 12
     axes.set_xticks(places, names, rotation=35 if tilted else 0, ha="right" if tilted else "center")
     axes.set(ylabel=label, xlim=(-0.6, len(names) - 0.4))
