@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from ae_model.calibration import Threshold
 from ae_model.card import write_card
-from ae_model.config import require
+from ae_model.config import Missing, require
 from ae_model.exceptions import ArtifactError
+from ae_model.frames import usable
 from ae_model.manifest import (
     CARD,
     GOLDEN,
@@ -97,7 +98,7 @@ def export(
     Raises:
         ArtifactError: the folder holds something, there are no golden frames, or a fact is not finite.
     """
-    _check_export(folder, facts, golden)
+    _check_export(folder, facts, golden, fitted.contract.missing)
     fitted.graph.save(str(folder))
     (folder / GOLDEN).parent.mkdir(exist_ok=True)
     np.savez(folder / GOLDEN, **_golden(fitted, golden))
@@ -203,12 +204,12 @@ def _home(models_dir: Path, name: str) -> Path:
     return Path(models_dir) / name
 
 
-def _check_export(folder: Path, facts: Facts, golden: NDArray[np.float32]) -> None:
+def _check_export(folder: Path, facts: Facts, golden: NDArray[np.float32], missing: Missing) -> None:
     _home(folder, facts.name)
     if folder.exists() and any(folder.iterdir()):
         raise ArtifactError(f"export {folder}: expected an absent or empty folder. Received: one that holds files.")
-    if len(golden) == 0 or not np.isfinite(golden).all():
-        raise ArtifactError(f"export {folder}: expected finite golden frames. Received: shape={golden.shape}.")
+    if len(golden) == 0 or not usable(golden, missing).all():
+        raise ArtifactError(f"export {folder}: expected usable golden frames. Received: shape={golden.shape}.")
 
 
 def _golden(fitted: Fitted, frames: NDArray[np.float32]) -> dict[str, Any]:

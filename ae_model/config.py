@@ -33,6 +33,7 @@ CodeDtype = Literal["float32", "int8"]
 ScalingKind = Literal["standard", "minmax", "minmax_shared", "none"]
 ErrorScale = Literal["standardised", "plain"]
 LatentUse = Literal["ignored", "combined"]
+Missing = Literal["refuse", "mask"]
 ThresholdMethod = Literal["quantile", "gamma", "pot"]
 
 
@@ -40,7 +41,8 @@ ThresholdMethod = Literal["quantile", "gamma", "pot"]
 class FrameContract:
     """What one frame is; a frame that breaks it never reaches the network.
 
-    ``length`` and ``hop`` are in samples. A frame is float32 (length, channels).
+    ``length`` and ``hop`` are in samples. A frame is float32 (length, channels). With ``missing="mask"``
+    some of its samples may be NaN, though never all.
     """
 
     length: int = 1
@@ -48,6 +50,7 @@ class FrameContract:
     channels: tuple[str, ...] = ("ch0",)
     units: tuple[str, ...] = ()
     rate_hz: float | None = None
+    missing: Missing = "refuse"
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
@@ -68,6 +71,12 @@ class FrameContract:
     def shape(self) -> tuple[int, int]:
         """(length, channels) of one frame."""
         return (self.length, len(self.channels))
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """(length, inputs) of what a network sees of it: the channels, and with a mask which samples are there."""
+        length, channels = self.shape
+        return (length, 2 * channels if self.missing == "mask" else channels)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -89,10 +91,23 @@ def _fit(model: Any, config: NetworkConfig, pairs: Pairs, callbacks: list[Any]) 
     )
 
 
-def make_loss(config: NetworkConfig) -> Any:
-    """The loss of targets and outputs (n, length, channels)."""
-    losses = {"mse": keras.losses.mean_squared_error, "bce": _cross_entropy}
-    return losses.get(config.loss) or keras.losses.Huber(config.huber_delta)
+def make_loss(config: NetworkConfig) -> Callable[[Any, Any], Any]:
+    """The loss of targets and outputs (n, length, channels), (n,): the mean over the samples that are there."""
+    of_samples = {
+        "mse": keras.losses.mean_squared_error,
+        "bce": _cross_entropy,
+        "huber": partial(keras.losses.huber, delta=config.huber_delta),
+    }[config.loss]
+
+    def loss(target: Any, output: Any) -> Any:
+        # NaN is a sample that is missing. Keras means over a last axis, which is of one here.
+        present = keras.ops.logical_not(keras.ops.isnan(target))
+        known = keras.ops.where(present, target, 0.0)
+        losses = of_samples(known[..., None], output[..., None])  # (n, length, channels)
+        count = keras.ops.sum(keras.ops.cast(present, losses.dtype), axis=(1, 2))
+        return keras.ops.sum(keras.ops.where(present, losses, 0.0), axis=(1, 2)) / count
+
+    return loss
 
 
 def _cross_entropy(target: Any, output: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_model.config import require
+from ae_model.config import Missing, require
 
 # Above this, squares and their sums over a frame can leave float32's range.
 MAX_MAGNITUDE = 1e15
@@ -63,11 +63,12 @@ class FrameCutter:
         return frames
 
 
-def usable(frames: NDArray[Any]) -> NDArray[np.bool_]:
+def usable(frames: NDArray[Any], missing: Missing = "refuse") -> NDArray[np.bool_]:
     """Which frames the network can take: all samples finite and within MAX_MAGNITUDE.
 
     Args:
         frames: (n, length, channels).
+        missing: with ``mask`` samples may be NaN, as long as one of the frame is not.
 
     Returns:
         (n,) True where usable.
@@ -77,15 +78,41 @@ def usable(frames: NDArray[Any]) -> NDArray[np.bool_]:
     if frames.size and frames.max() <= MAX_MAGNITUDE and frames.min() >= -MAX_MAGNITUDE:
         return np.ones(len(frames), np.bool_)
     flat = frames.reshape(len(frames), frames.shape[1] * frames.shape[2])
-    usable_frames: NDArray[np.bool_] = (flat.max(axis=1) <= MAX_MAGNITUDE) & (flat.min(axis=1) >= -MAX_MAGNITUDE)
+    # These two leave NaN out, unless there is nothing else.
+    largest, smallest = (np.fmax, np.fmin) if missing == "mask" else (np.maximum, np.minimum)
+    usable_frames: NDArray[np.bool_] = (largest.reduce(flat, axis=1) <= MAX_MAGNITUDE) & (
+        smallest.reduce(flat, axis=1) >= -MAX_MAGNITUDE
+    )
     return usable_frames
 
 
 def find_faults(frames: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which channels of which frames hold a sample that the network cannot take, (n, channels)."""
+    """Which channels of which frames hold a sample that is not finite or too large, (n, channels)."""
     # NaN fails the comparison.
     faults: NDArray[np.bool_] = ~(np.abs(frames) <= MAX_MAGNITUDE).all(axis=1)
     return faults
+
+
+def as_input(scaled: NDArray[np.float32], missing: Missing) -> NDArray[np.float32]:
+    """What a network sees of scaled frames: with ``mask`` 0 for what is missing, and 1 beside what is there.
+
+    Args:
+        scaled: (n, length, channels); NaN where a sample is missing.
+        missing: as the contract has it.
+
+    Returns:
+        The frames themselves, or (n, length, 2 * channels): the channels, then which of their samples are there.
+    """
+    if missing == "refuse":
+        return scaled
+    present = ~np.isnan(scaled)
+    return np.concatenate([np.where(present, scaled, np.float32(0)), present.astype(np.float32)], axis=-1)
+
+
+def missing_share(frames: NDArray[Any]) -> NDArray[np.float32]:
+    """(n,): the share of each frame's samples (n, length, channels) that are missing."""
+    share: NDArray[np.float32] = np.isnan(frames).mean(axis=(1, 2), dtype=np.float32)
+    return share
 
 
 def _check(length: int, hop: int) -> None:

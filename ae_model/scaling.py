@@ -25,14 +25,14 @@ class Statistics:
     """What is known of each channel over many samples; two of them merge exactly.
 
     Args:
-        count: samples seen, per channel.
+        count: (channels,) samples that are there; missing ones (NaN) count nowhere.
         mean: (channels,) float64.
         variance: (channels,) float64, of the population.
         minimum: (channels,) float64.
         maximum: (channels,) float64.
     """
 
-    count: int
+    count: NDArray[Any]
     mean: Vector
     variance: Vector
     minimum: Vector
@@ -42,7 +42,7 @@ class Statistics:
     def empty(cls, channels: int) -> Statistics:
         """The statistics of no sample, which change nothing when merged."""
         zeros = np.zeros(channels)
-        return cls(0, zeros, zeros, np.full(channels, np.inf), np.full(channels, -np.inf))
+        return cls(zeros.astype(np.int64), zeros, zeros, np.full(channels, np.inf), np.full(channels, -np.inf))
 
     @classmethod
     def of(cls, frames: NDArray[Any]) -> Statistics:
@@ -50,7 +50,12 @@ class Statistics:
         samples = frames.reshape(-1, frames.shape[-1]).astype(np.float64)
         if len(samples) == 0:
             return cls.empty(frames.shape[-1])
-        return cls(len(samples), samples.mean(0), samples.var(0), samples.min(0), samples.max(0))
+        present = ~np.isnan(samples)
+        count = present.sum(axis=0)
+        mean = np.where(present, samples, 0.0).sum(axis=0) / np.maximum(count, 1)
+        variance = np.where(present, np.square(samples - mean), 0.0).sum(axis=0) / np.maximum(count, 1)
+        extremes = (np.fmin.reduce(samples, initial=np.inf), np.fmax.reduce(samples, initial=-np.inf))
+        return cls(count, mean, variance, *extremes)
 
     def merge(self, other: Statistics) -> Statistics:
         """The statistics of both sets of samples together.
@@ -59,9 +64,7 @@ class Statistics:
         computing sample variances", equation 2.1.
         """
         count = self.count + other.count
-        if count == 0:
-            return self
-        share = other.count / count
+        share = other.count / np.maximum(count, 1)
         shift = other.mean - self.mean
         return Statistics(
             count=count,
@@ -125,16 +128,17 @@ class Scaling:
 
 
 def from_statistics(
-    kind: ScalingKind, count: int, mean: Vector, variance: Vector, minimum: Vector, maximum: Vector
+    kind: ScalingKind, count: Vector, mean: Vector, variance: Vector, minimum: Vector, maximum: Vector
 ) -> Scaling:
     """Choose center and scale; a constant channel keeps scale 1 and is only centered.
 
     Raises:
-        TrainingError: no samples were counted, or a statistic is not finite.
+        TrainingError: a channel has no sample, or a statistic is not finite.
     """
-    if count == 0 or not all(np.isfinite(each).all() for each in (mean, variance, minimum, maximum)):
+    if not np.all(count) or not all(np.isfinite(each).all() for each in (mean, variance, minimum, maximum)):
         raise TrainingError(
-            f"statistics: expected those of at least one finite sample. Received: count={count}, mean={mean}."
+            f"statistics: expected those of at least one finite sample per channel. Received: count={count}, "
+            f"mean={mean}."
         )
     if kind == "none":
         return Scaling(kind, (0.0,) * len(mean), (1.0,) * len(mean))

@@ -98,8 +98,18 @@ class ScoreFormula:
         return self.residual.apply(residual) + self.latent.apply(latent_distance)
 
 
+def find_observed(frames: NDArray[Any], formula: ScoreFormula) -> NDArray[np.bool_]:
+    """(n, channels): whether any scored sample of a channel is there, of frames (n, length, channels)."""
+    observed: NDArray[np.bool_] = ~np.isnan(frames[:, -formula.newest :]).all(axis=1)
+    return observed
+
+
 def fit_formula(
-    config: ScoreConfig, contract: FrameContract, channel_errors: NDArray[Any], latent_distance: NDArray[Any]
+    config: ScoreConfig,
+    contract: FrameContract,
+    channel_errors: NDArray[Any],
+    latent_distance: NDArray[Any],
+    observed: NDArray[np.bool_] | None = None,
 ) -> ScoreFormula:
     """Fit on what ``ScoreFormula.plain`` says of calibration frames.
 
@@ -108,6 +118,7 @@ def fit_formula(
         contract: what a frame is.
         channel_errors: (n, channels) of calibration frames.
         latent_distance: (n,) of the same.
+        observed: (n, channels) of the same, as ``find_observed`` has it; by default all are.
 
     Raises:
         TrainingError: there are no frames, or one has no finite errors.
@@ -119,16 +130,24 @@ def fit_formula(
             f"{len(channel_errors)}, finite={bool(finite)}. Give more data, or lower the learning rate."
         )
     plain = ScoreFormula.plain(contract, config.newest)
-    squares = channel_errors.mean(axis=0, dtype=np.float64)  # (channels,)
+    seen = np.ones(channel_errors.shape, np.bool_) if observed is None else observed
+    # A channel that calibration never sees is known by its mean and spread alone: its error is 1.
+    squares = _mean_seen(channel_errors, seen, axis=0, otherwise=1.0)  # (channels,)
     standardised = config.errors == "standardised"
     scales = np.sqrt(squares + _LEAST_SCALE**2) if standardised else np.ones_like(squares)
     limit = LIMIT if standardised else None
     if config.latent == "ignored":
         return ScoreFormula(plain.newest, tuple(scales.tolist()), limit)
-    residual = (channel_errors / scales**2).mean(axis=1)  # (n,)
+    residual = _mean_seen(channel_errors / scales**2, seen, axis=1, otherwise=0.0)  # (n,)
     return ScoreFormula(
         plain.newest, tuple(scales.tolist()), limit, fit_surprise(residual), fit_surprise(latent_distance)
     )
+
+
+def _mean_seen(errors: NDArray[Any], seen: NDArray[np.bool_], axis: int, otherwise: float) -> NDArray[np.float64]:
+    count = seen.sum(axis=axis)
+    total = np.where(seen, errors, 0.0).sum(axis=axis, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), otherwise)
 
 
 def fit_surprise(values: NDArray[Any]) -> Surprise:

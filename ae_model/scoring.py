@@ -19,7 +19,7 @@ class Inference:
     Args:
         codes: (n, latent) float32, or int8 in whole steps.
         frames: (n, length, channels) float32, reconstructed, in the frames' own units.
-        errors: (n,) float32, mean squared difference of the scaled frames.
+        errors: (n,) float32, mean squared difference of the scaled frames where their samples are not missing.
         channel_errors: (n, channels) float32, per channel what the score is made of: the scored
             samples alone, each channel in its own scale; see ae_model/score_formula.py.
         latent_distance: (n,) float32, squared Mahalanobis distance from the training codes.
@@ -39,36 +39,41 @@ class Inference:
 
 
 def reconstruction_errors(frames: NDArray[Any], reconstruction: NDArray[Any]) -> NDArray[np.float32]:
-    """Mean squared difference per frame.
+    """Mean squared difference per frame, over the samples that are there.
 
     Args:
-        frames: (n, length, channels), scaled.
+        frames: (n, length, channels), scaled; NaN where a sample is missing.
         reconstruction: same shape and scale.
 
     Returns:
-        (n,) float32, in squared scaled units; 0 for a perfect copy.
+        (n,) float32, in squared scaled units; 0 for a perfect copy, NaN where all is missing.
 
     Raises:
         FrameError: the shapes differ.
     """
-    errors: NDArray[np.float32] = _squared_difference(frames, reconstruction).mean(axis=(1, 2), dtype=np.float32)
+    squares, present = _squared_difference(frames, reconstruction), ~np.isnan(frames)
+    count = np.count_nonzero(present, axis=(1, 2))
+    with np.errstate(invalid="ignore"):
+        errors: NDArray[np.float32] = squares.sum(axis=(1, 2), dtype=np.float32) / count.astype(np.float32)
     return errors
 
 
 def channel_errors(frames: NDArray[Any], reconstruction: NDArray[Any]) -> NDArray[np.float32]:
-    """Mean squared difference per frame and channel.
+    """Mean squared difference per frame and channel, over the samples that are there.
 
     Args:
-        frames: (n, length, channels), scaled.
+        frames: (n, length, channels), scaled; NaN where a sample is missing.
         reconstruction: same shape and scale.
 
     Returns:
-        (n, channels) float32, in squared scaled units; their mean is the reconstruction error.
+        (n, channels) float32, in squared scaled units; 0 where a channel is missing altogether.
 
     Raises:
         FrameError: the shapes differ.
     """
-    errors: NDArray[np.float32] = _squared_difference(frames, reconstruction).mean(axis=1, dtype=np.float32)
+    squares, present = _squared_difference(frames, reconstruction), ~np.isnan(frames)
+    count = np.maximum(np.count_nonzero(present, axis=1), 1)
+    errors: NDArray[np.float32] = squares.sum(axis=1, dtype=np.float32) / count.astype(np.float32)
     return errors
 
 
@@ -108,5 +113,7 @@ def _squared_difference(frames: NDArray[Any], reconstruction: NDArray[Any]) -> N
         raise FrameError(
             "frame.size", f"reconstruction: expected shape {frames.shape}. Received: shape={reconstruction.shape}."
         )
-    squares: NDArray[np.float32] = np.square(frames.astype(np.float32) - reconstruction.astype(np.float32))
-    return squares
+    squares = np.square(frames.astype(np.float32) - reconstruction.astype(np.float32))
+    # A missing sample counts for nothing; a reconstruction that is no number must not pass for one.
+    kept: NDArray[np.float32] = np.where(np.isnan(frames), np.float32(0), squares)
+    return kept

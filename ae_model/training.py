@@ -19,13 +19,14 @@ from ae_model.codes import CodeFormat, make_format
 from ae_model.config import FrameContract, NetworkConfig, ScoreConfig
 from ae_model.descent import Pairs, descend
 from ae_model.exceptions import TrainingError
+from ae_model.frames import as_input
 from ae_model.latent import CodeUse, Prior
-from ae_model.networks import build, linear
+from ae_model.networks import build, graph, linear
 from ae_model.networks.assembly import assemble
-from ae_model.networks.graph import Graph, scale
+from ae_model.networks.graph import Graph
 from ae_model.networks.variational import find_use
 from ae_model.scaling import Scaling, Statistics
-from ae_model.score_formula import ScoreFormula, fit_formula
+from ae_model.score_formula import ScoreFormula, find_observed, fit_formula
 from ae_model.scoring import Inference, reconstruction_errors
 from ae_model.watch import Reporter, Watch
 
@@ -90,11 +91,12 @@ class Fitted:
             TrainingError: there are no frames, or one has no finite errors.
         """
         plain = replace(self, formula=ScoreFormula.plain(self.contract, config.newest))
-        inferred = [plain.infer(frames) for frames in batches]
-        nothing = plain.infer(np.empty((0, *self.contract.shape), np.float32))
-        errors = np.concatenate([each.channel_errors for each in [nothing, *inferred]])
-        distances = np.concatenate([each.latent_distance for each in [nothing, *inferred]])
-        return replace(self, formula=fit_formula(config, self.contract, errors, distances))
+        nothing = np.empty((0, *self.contract.shape), np.float32)
+        inferred = [(plain.infer(frames), find_observed(frames, plain.formula)) for frames in (nothing, *batches)]
+        errors = np.concatenate([each.channel_errors for each, _ in inferred])
+        distances = np.concatenate([each.latent_distance for each, _ in inferred])
+        observed = np.concatenate([each for _, each in inferred])
+        return replace(self, formula=fit_formula(config, self.contract, errors, distances, observed))
 
     def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames in own units of standard normal noise (n, latent), by a variational model."""
@@ -144,7 +146,9 @@ def fit(
     fitted = Fitted(*parts, history, fitted_on.count, ScoreFormula.plain(contract))
     if config.variational is None:
         return fitted
-    return replace(fitted, prior=model.get_layer("draw").prior(), code_use=find_use(model, judged_on.scaled()))
+    return replace(
+        fitted, prior=model.get_layer("draw").prior(), code_use=find_use(model, (seen for seen, _ in judged_on.seen()))
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,11 @@ class _Frames:
                 )
             yield self.scaling.apply(frames)
 
+    def seen(self) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """One pass of what a network sees and what it is to give back, each (n, length, ...) at a time."""
+        for scaled in self.scaled():
+            yield as_input(scaled, self.contract.missing), scaled
+
     def pairs(self, config: NetworkConfig, epoch: Any = None) -> Any:
         """Scaled frames as input and target, in batches of ``config.batch_frames``.
 
@@ -176,15 +185,20 @@ class _Frames:
             epoch: ``tf.Variable`` that the order follows from too; without it they stay as they are.
         """
         shape = (None, *self.contract.shape)
-        frames = self.batches().map(lambda batch: scale(self.scaling, tf.ensure_shape(batch, shape)))
+        frames = self.batches().map(lambda batch: tf.ensure_shape(batch, shape))
         held = max(_HELD_BYTES // (4 * math.prod(self.contract.shape)), config.batch_frames)
         if self.count <= held:
             frames = frames.cache()
         if epoch is not None:
             frames = _shuffle(frames, min(held, self.count), config.seed, epoch)
-        pairs = frames.rebatch(config.batch_frames).map(lambda batch: (batch, batch)).prefetch(tf.data.AUTOTUNE)
+        pairs = frames.rebatch(config.batch_frames).map(self._pair).prefetch(tf.data.AUTOTUNE)
         # Without its length Keras warns at the end of the first epoch that the data ran out.
         return pairs.apply(tf.data.experimental.assert_cardinality(math.ceil(self.count / config.batch_frames)))
+
+    def _pair(self, frames: Any) -> tuple[Any, Any]:
+        scaled, present = graph.scale_present(self.scaling, self.contract, frames)
+        target = scaled if present is None else tf.where(present > 0, scaled, np.float32(np.nan))
+        return graph.as_input(scaled, present), target
 
 
 def _shuffle(frames: Any, held: int, seed: int, epoch: Any) -> Any:
@@ -203,7 +217,7 @@ def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
     for scaled in frames.scaled():
         count += len(scaled)
         digest.update(scaled.tobytes())
-        if not np.isfinite(scaled).all():
+        if not _is_whole(scaled, frames.contract):
             raise TrainingError(
                 f"{frames.purpose} frames: expected finite samples. Received: a NaN or infinite one in the first "
                 f"{count} frames. Leave out frames that are not usable."
@@ -215,8 +229,14 @@ def _survey(frames: _Frames, config: NetworkConfig) -> _Frames:
     return replace(frames, count=count, fingerprint=digest.hexdigest())
 
 
+def _is_whole(scaled: NDArray[np.float32], contract: FrameContract) -> bool:
+    missing = np.isnan(scaled)
+    allowed = contract.missing == "mask" and not missing.all(axis=(1, 2)).any()
+    return bool(np.isfinite(scaled).all() or (allowed and np.isfinite(scaled[~missing]).all()))
+
+
 def _check_range(scaled: NDArray[np.float32], config: NetworkConfig) -> None:
-    low, high = float(scaled.min(initial=0.0)), float(scaled.max(initial=0.0))
+    low, high = (float(extreme.reduce(scaled, axis=None, initial=0.0)) for extreme in (np.fmin, np.fmax))
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         setting = "loss bce" if config.loss == "bce" else "corruption salt_pepper"
         raise TrainingError(
@@ -229,9 +249,10 @@ def _solve(
     encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, watch: Watch
 ) -> dict[str, list[float]]:
     """Principal components: one pass gathers the moments, and there is nothing to descend."""
-    moments = linear.Moments(int(np.prod(encoder.input_shape[1:])))
+    moments = linear.Moments(math.prod(training.contract.shape))
+    fill = _mean_frame(training) if training.contract.missing == "mask" else np.zeros(training.contract.shape)
     for scaled in training.scaled():
-        moments.add(scaled)
+        moments.add(np.where(np.isnan(scaled), fill, scaled))
     linear.solve(encoder, decoder, moments.mean, moments.covariance)
     logs = {
         "loss": _mean_error(encoder, decoder, training),
@@ -242,8 +263,17 @@ def _solve(
 
 
 def _mean_error(encoder: Any, decoder: Any, frames: _Frames) -> float:
-    batches = ((scaled, decoder(encoder(scaled)).numpy()) for scaled in frames.scaled())
+    batches = ((scaled, decoder(encoder(seen)).numpy()) for seen, scaled in frames.seen())
     return sum(float(reconstruction_errors(*pair).sum(dtype=np.float64)) for pair in batches) / frames.count
+
+
+def _mean_frame(frames: _Frames) -> NDArray[np.float64]:
+    """(length, channels): the mean of the samples that are there."""
+    width = math.prod(frames.contract.shape)
+    statistics = Statistics.empty(width)
+    for scaled in frames.scaled():
+        statistics = statistics.merge(Statistics.of(scaled.reshape(len(scaled), width)))
+    return statistics.mean.reshape(frames.contract.shape)
 
 
 def _descend(
@@ -257,15 +287,16 @@ def _descend(
 
 def _fingerprint(config: NetworkConfig, *frames: _Frames) -> str:
     """The same for the same frames, settings and libraries, which give the same weights."""
-    parts = [repr(config), *(each.fingerprint for each in frames), keras.__version__, tf.__version__]
+    settings = [repr(config), repr(frames[0].contract)]
+    parts = [*settings, *(each.fingerprint for each in frames), keras.__version__, tf.__version__]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _survey_codes(encoder: Any, frames: _Frames) -> tuple[Statistics, linear.Moments]:
     latent = encoder.output_shape[-1]
     statistics, moments = Statistics.empty(latent), linear.Moments(latent)
-    for scaled in frames.scaled():
-        codes = encoder(scaled).numpy()  # (n, latent)
+    for seen, _ in frames.seen():
+        codes = encoder(seen).numpy()  # (n, latent)
         statistics = statistics.merge(Statistics.of(codes))
         moments.add(codes)
     return statistics, moments

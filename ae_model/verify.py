@@ -29,6 +29,8 @@ ALLOWED_OPS = frozenset(
     | {"Fill", "Less", "LogicalAnd", "Max", "Prod", "Range", "Split", "TensorListFromTensor", "Transpose"}
     | {"TensorListGetItem", "TensorListReserve", "TensorListSetItem", "TensorListStack", "Tile", "While"}
     | {"Erf", "GatherV2", "GreaterEqual", "Ndtri"}
+    # Where samples may be missing.
+    | {"DivNoNan", "Greater", "IsNan", "LogicalNot", "SelectV2"}
 )
 # The saver's own, which restore the weights at load; nothing that is served may reach them.
 SAVER_OPS = frozenset(

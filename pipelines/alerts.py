@@ -40,7 +40,7 @@ class ChannelShare:
         share: of the frame's whole error, 0 to 1.
         sample: place in the frame where expected and seen differ most.
         expected: what the model gives there; None when that is no number.
-        seen: what the record says there.
+        seen: what the record says there; None where all samples of the channel are missing.
     """
 
     channel: str
@@ -73,6 +73,7 @@ class Alert:
         layer: whether it is the key's own, its cohort's, that of all keys, or robust statistics.
         error: reconstruction error in squared scaled units; None when not a number.
         latent_distance: distance of the code from the calibration codes; likewise.
+        missing: share of the frame's samples that are missing, 0 to 1.
         timestamp: event time in milliseconds since 1970, as the record had it; not in the JSON.
     """
 
@@ -93,6 +94,7 @@ class Alert:
     layer: str
     error: float | None
     latent_distance: float | None
+    missing: float
     timestamp: int
 
     def to_json(self) -> bytes:
@@ -135,7 +137,9 @@ def explain(batch: InferredBatch, find_manifest: Callable[[Scorer], Manifest], s
         return []
     seen, expected = batch.batch.frames[rows], batch.denoised[rows]
     with np.errstate(invalid="ignore", over="ignore"):
-        worst = np.abs(seen - expected).argmax(axis=1)  # (alerts, channels); NaN counts as the largest
+        distance = np.abs(seen - expected)
+    # A missing sample is the last choice; a NaN that the network made counts as the largest.
+    worst = np.where(np.isnan(seen), -1.0, distance).argmax(axis=1)  # (alerts, channels)
     manifests = [find_manifest(batch.scorer(int(row))) for row in rows]
     return [
         _explain_frame(batch, int(row), _shares(batch.channel_errors[row], manifest, *sides), manifest, stream)
@@ -176,6 +180,7 @@ def _explain_frame(
         layer=scorer.layer,
         error=_number(batch.errors[row]),
         latent_distance=_number(batch.latent_distance[row]),
+        missing=float(str(batch.missing[row])),
         timestamp=timestamp,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,8 +43,12 @@ def encode_pcm16(frames: NDArray[np.float32]) -> list[bytes]:
 
 
 def encode_json(frames: NDArray[np.float32], feature: str = "frame") -> list[bytes]:
-    """An object with the samples, each a list of its channels."""
-    return [json.dumps({feature: frame.tolist()}).encode() for frame in frames]
+    """An object with the samples, each a list of its channels; null for one that is missing."""
+    plain: NDArray[Any] = frames
+    if np.isnan(frames).any():
+        plain = frames.astype(object)
+        plain[np.isnan(frames)] = None
+    return [json.dumps({feature: frame.tolist()}).encode() for frame in plain]
 
 
 def encode_tf_example(frames: NDArray[np.float32], feature: str = "frame") -> list[bytes]:

@@ -23,6 +23,8 @@ LEAST_BATCHES = 2
 _PERCENTILES = (1, 50, 99)
 # An interval whose end is this many times its start says that the threshold is little more than a guess.
 _WIDE = 4.0
+# More names would not be read.
+_MOST_GAPS = 5
 
 
 def count_frames(blocks: Sequence[WrittenBlock]) -> dict[str, int]:
@@ -70,14 +72,15 @@ def describe_code(use: CodeUse) -> str:
     return f"code: {active}, {sum(use.divergences):.3g} nats a frame"
 
 
-def describe_channels(profile: Profile, contract: FrameContract) -> list[dict[str, Any]]:
-    """Per channel: name, unit, mean, standard deviation, extremes and percentiles of the training frames."""
-    statistics = profile.statistics
+def describe_channels(profile: Profile, contract: FrameContract, frames: int) -> list[dict[str, Any]]:
+    """Per channel of the training frames: name, unit, share missing, mean, deviation, extremes and percentiles."""
+    statistics, samples = profile.statistics, frames * contract.length
     units = contract.units or ("",) * len(contract.channels)
     return [
         {
             "channel": name,
             "unit": unit,
+            "missing": float(1 - statistics.count[i] / samples),
             "mean": float(statistics.mean[i]),
             "std": float(np.sqrt(statistics.variance[i])),
             "min": float(statistics.minimum[i]),
@@ -92,6 +95,7 @@ def note(blocks: Sequence[WrittenBlock], profile: Profile, request: FitRequest, 
     """What a person should know before trusting the model."""
     return [
         *_note_unusable(blocks, request.contract),
+        *_note_missing(blocks, profile, request.contract),
         *_note_constant(profile, request),
         *_note_binary(profile, request.contract),
         *_note_threshold(threshold),
@@ -105,6 +109,17 @@ def _note_unusable(blocks: Sequence[WrittenBlock], contract: FrameContract) -> I
         yield (
             f"{unusable} frames are not finite or too large and were left out; "
             f"by channel: {name_culprits(blocks, contract)}; the first is {example}"
+        )
+
+
+def _note_missing(blocks: Sequence[WrittenBlock], profile: Profile, contract: FrameContract) -> Iterator[str]:
+    channels = describe_channels(profile, contract, count_frames(blocks)[TRAINING])
+    gaps = sorted((each for each in channels if each["missing"] > 0), key=lambda each: -each["missing"])
+    if gaps:
+        worst = ", ".join(f"{each['channel']} {each['missing']:.2%}" for each in gaps[:_MOST_GAPS])
+        yield (
+            f"{len(gaps)} of {len(channels)} channels have missing samples in training, the most in {worst}; the "
+            "baseline takes the mean in their place"
         )
 
 

@@ -19,7 +19,7 @@ import apache_beam as beam
 from ae_model.naming import name_network
 from pipelines import findings
 from pipelines.gate import Verdict, judge
-from pipelines.shards import CALIBRATION
+from pipelines.shards import CALIBRATION, TRAINING
 from pipelines.statistics import Profile
 from pipelines.suspects import check_signals, name_culprits
 from pipelines.trial import (
@@ -137,6 +137,6 @@ def fit_model(
         metrics=metrics,
         verdict=judge(model.fitted, Path(request.models), request.name, trial.frames(CALIBRATION)),
         epochs=len(model.fitted.history["loss"]),
-        channels=findings.describe_channels(profile, request.contract),
+        channels=findings.describe_channels(profile, request.contract, frames[TRAINING]),
         notes=findings.note(blocks, profile, request, model.threshold),
     )

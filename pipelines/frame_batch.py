@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ae_model.frames import missing_share
 from ae_model.scopes import Layer
 
 Headers = list[tuple[str, bytes]]
@@ -186,7 +187,7 @@ class FrameBatch:
 
     Args:
         records: the n records, whose original bytes a dead letter would keep.
-        frames: (n, length, channels) float32; finite.
+        frames: (n, length, channels) float32; finite, but for NaN where the contract allows samples to be missing.
     """
 
     records: RawBatch
@@ -274,6 +275,11 @@ class InferredBatch:
     def thresholds(self) -> NDArray[np.float32]:
         """(n,) the cut-off on each frame's score, in float32 as the score is."""
         return np.array([scorer.threshold for scorer in self.scorers], np.float32)[self.scored_by]
+
+    @property
+    def missing(self) -> NDArray[np.float32]:
+        """(n,): the share of each frame's samples that are missing; where it is 1, nothing was there."""
+        return missing_share(self.batch.frames)
 
     @property
     def alerting(self) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from pipelines.parquet_files import SCHEMAS, DataFile, Kind, make_name, make_pat
 
 # Floats are split by byte, which zstd packs best; few values repeat in them.
 _FLOATS = ("error", "latent_distance", "score", "threshold", "code")
-_REPEATING = ("key", "model", "layer", "stream", "rule", "severity")
+_REPEATING = ("key", "model", "layer", "missing", "stream", "rule", "severity")
 _STATISTICS = ("offset", "timestamp", "score")
 
 

@@ -19,7 +19,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_model.config import FrameContract
+from ae_model.config import FrameContract, Missing
 from ae_model.frames import FrameCutter, find_faults, usable
 from pipelines.samples import BLOCK_VALUES, Recording, read_blocks
 
@@ -137,7 +137,7 @@ def _group(parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
 
 def read_frames(shard: Shard, contract: FrameContract) -> Iterator[FrameBlock]:
     """Cut the shard's samples into frames, and set apart those that the network cannot take."""
-    pile = _Pile(shard)
+    pile = _Pile(shard, contract.missing)
     for part in shard.parts:
         cutter = FrameCutter(contract.length, contract.hop)
         row = part.start
@@ -156,8 +156,9 @@ def read_frames(shard: Shard, contract: FrameContract) -> Iterator[FrameBlock]:
 class _Pile:
     """Frames of short parts, heaped until they make a block."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Shard, missing: Missing) -> None:
         self._shard = shard
+        self._missing = missing
         self._blocks = 0
         self._clear()
 
@@ -170,7 +171,7 @@ class _Pile:
 
     def add(self, frames: NDArray[np.float32], source: str, rows: NDArray[np.int64]) -> None:
         """Heap up the usable ones; they start at these rows."""
-        good = usable(frames)
+        good = usable(frames, self._missing)
         self.values += frames.size
         self._frames.append(frames[good])
         if not good.all():

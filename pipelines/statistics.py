@@ -28,7 +28,7 @@ class Profile:
 
     Args:
         statistics: exact.
-        percentiles: (channels, 101) float64, each within RANK_ERROR of its rank.
+        percentiles: (channels, 101) float64, each within RANK_ERROR of its rank; NaN where a channel has no sample.
     """
 
     statistics: Statistics
@@ -92,9 +92,9 @@ class CombinePercentiles(beam.CombineFn):  # type: ignore[misc]
         return accumulator
 
     def extract_output(self, accumulator: Any) -> NDArray[np.float64]:
-        """The percentiles of each channel."""
+        """The percentiles of each channel that has any sample; missing ones count nowhere."""
         lists = accumulator.GetQuantiles(_QUANTILES)
-        percentiles: NDArray[np.float64] = lists.flatten().to_numpy().reshape(self._channels, _QUANTILES + 1)
+        percentiles: NDArray[np.float64] = lists.flatten().to_numpy().reshape(-1, _QUANTILES + 1)
         return percentiles
 
 
@@ -107,4 +107,7 @@ class CombineProfile(beam.combiners.SingleInputTupleCombineFn):  # type: ignore[
 
     def extract_output(self, accumulator: Any) -> Profile:
         """Both results under their names."""
-        return Profile(*super().extract_output(accumulator))
+        statistics, found = super().extract_output(accumulator)
+        percentiles = np.full((len(statistics.count), _QUANTILES + 1), np.nan)
+        percentiles[statistics.count > 0] = found
+        return Profile(statistics, percentiles)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ae_model.config import (
     FrameContract,
+    Missing,
     NetworkConfig,
     ScoreConfig,
     ThresholdConfig,
@@ -81,6 +82,9 @@ class FrameConfig(_Strict):
 
     length: int = Field(default=1, ge=1)
     hop: int | None = Field(default=None, ge=1, description="Default: length, so that frames do not overlap.")
+    missing: Missing = Field(
+        default="refuse", description="What to do with a frame that has missing samples (NaN): mask keeps it."
+    )
 
 
 class OutputsConfig(_Strict):
@@ -150,17 +154,27 @@ class StreamFile(_Strict):
         # A stream that says nothing of a model may be one whose frames are only moved.
         if "model" in self.model_fields_set:
             check_code_size(self.contract, self.model)
+        self._check_missing()
         ScoreFormula.plain(self.contract, self.score.newest)
         if self.threshold.false_alarms_per_day is not None and self.input.rate_hz is None:
             raise ValueError("threshold.false_alarms_per_day: expected input.rate_hz with it. Received: rate_hz=None.")
         return self
+
+    def _check_missing(self) -> None:
+        kind = f"{self.input.format} of {self.input.dtype}" if self.input.format == "raw" else self.input.format
+        if self.frame.missing == "mask" and ("int" in kind or kind == "pcm16"):
+            raise ValueError(
+                f"frame.missing: expected refuse with {kind}, which has no word for a missing sample. "
+                "Received: missing='mask'."
+            )
 
     @property
     def contract(self) -> FrameContract:
         """What one frame is, as the artifact keeps it."""
         hop = self.frame.length if self.frame.hop is None else self.frame.hop
         units = tuple(self.input.units)
-        return FrameContract(self.frame.length, hop, self.input.channel_names, units, self.input.rate_hz)
+        shape = (self.frame.length, hop, self.input.channel_names)
+        return FrameContract(*shape, units, self.input.rate_hz, self.frame.missing)
 
     @property
     def group(self) -> str:

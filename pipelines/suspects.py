@@ -30,8 +30,14 @@ def check_signals(statistics: Statistics, contract: FrameContract, data: str) ->
         data: as the person named it.
 
     Raises:
-        TrainingError: every channel is constant, or one is a label by its name and its values.
+        TrainingError: a channel has no sample, every channel is constant, or one is a label by its name and values.
     """
+    absent = [name for name, count in zip(contract.channels, statistics.count, strict=True) if count == 0]
+    if absent:
+        raise TrainingError(
+            f"input.channels: expected some samples of each in the training frames. Received: none of "
+            f"{', '.join(absent[:_MOST_NAMES])}. Leave it out until there are."
+        )
     if (statistics.maximum == statistics.minimum).all():
         raise TrainingError(
             f"training frames of {data}: expected a channel that changes. Received: all {len(contract.channels)} "

@@ -32,6 +32,8 @@ SCORE_SCHEMA = pa.schema(
         # As the score was compared: float32, so that score >= threshold says the same as alert.
         ("threshold", pa.float32()),
         ("alert", pa.bool_()),
+        # Share of the frame's samples that are missing.
+        ("missing", pa.float32()),
     ]
 )
 # A list of any size: versions of a model may differ in it. And of floats, whatever a code's type: readers of a folder
@@ -63,6 +65,7 @@ ALERT_SCHEMA = pa.schema(
         ("layer", pa.string()),
         ("error", pa.float32()),
         ("latent_distance", pa.float32()),
+        ("missing", pa.float32()),
         ("score", pa.float32()),
         ("threshold", pa.float32()),
         ("severity", pa.string()),
@@ -73,7 +76,7 @@ ALERT_SCHEMA = pa.schema(
 
 def score_table(batch: InferredBatch) -> pa.Table:
     """The rows of the scores' Parquet files."""
-    scores = [batch.errors, batch.latent_distance, batch.scores, batch.thresholds, batch.alerting]
+    scores = [batch.errors, batch.latent_distance, batch.scores, batch.thresholds, batch.alerting, batch.missing]
     return pa.table([*_lineage(batch), *map(pa.array, scores)], schema=SCORE_SCHEMA)
 
 

@@ -46,6 +46,7 @@ def explain(batch: InferredBatch) -> list[Alert]:
             layer=batch.scorer(row).layer,
             error=0.0,
             latent_distance=0.0,
+            missing=0.0,
             timestamp=int(batch.records.timestamps[row]),
         )
         for row in np.flatnonzero(batch.alerting)

@@ -92,6 +92,7 @@ def test_an_alert_says_what_when_where_and_how_much() -> None:
         "layer": "global",
         "error": 101.0,
         "latent_distance": 202.0,
+        "missing": 0.0,
     }
 
 

@@ -90,8 +90,8 @@ def test_export_never_mixes_with_other_files(tmp_path):
 
 
 @pytest.mark.parametrize("golden", [make_frames(0), make_frames(2) * np.float32(np.nan)], ids=["none", "nan"])
-def test_export_wants_finite_golden_frames(tmp_path, golden):
-    with pytest.raises(ArtifactError, match="finite golden frames"):
+def test_export_wants_usable_golden_frames(tmp_path, golden):
+    with pytest.raises(ArtifactError, match="usable golden frames"):
         artifact.export(tmp_path / "candidate", fitted(), facts(), golden)
 
 

@@ -96,3 +96,16 @@ def test_any_split_into_blocks_gives_the_same(cut, seed):
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ConfigError, match=r"reconstruction: expected shape \(2, 2, 2\)"):
         measure(FRAMES, FRAMES[:1], SCALE)
+
+
+def test_missing_samples_have_no_error():
+    frames = np.array([[[0.0, 1.0]], [[np.nan, 0.0]], [[1.0, np.nan]]])
+    reconstruction = np.array([[[0.5, 1.0]], [[9.0, 0.25]], [[1.0, 9.0]]])
+    meter = DistortionMeter(np.zeros(2), np.ones(2))
+
+    meter.add(frames, reconstruction)
+
+    found = meter.read()
+    assert found.mse == pytest.approx((0.25 / 2 + 0.0625 / 2) / 2)
+    assert found.max_error == 0.5
+    assert found.bce is not None

@@ -239,6 +239,7 @@ def test_score_table_has_the_promised_columns() -> None:
             "score",
             "threshold",
             "alert",
+            "missing",
         ]
     )
     assert table.drop_columns(["timestamp"]).to_pylist() == [
@@ -255,6 +256,7 @@ def test_score_table_has_the_promised_columns() -> None:
             "score": 0.5,
             "threshold": 1.0,
             "alert": False,
+            "missing": 0.0,
         },
         {
             "topic": TOPIC,
@@ -269,6 +271,7 @@ def test_score_table_has_the_promised_columns() -> None:
             "score": 1.0,
             "threshold": 1.0,
             "alert": True,
+            "missing": 0.0,
         },
     ]
 

@@ -20,7 +20,7 @@ def test_statistics_of_two_frames_are_those_of_their_samples() -> None:
 
     statistics = combiner.extract_output(combiner.add_input(combiner.create_accumulator(), FRAMES))
 
-    assert statistics.count == 4
+    assert statistics.count.tolist() == [4, 4]
     assert statistics.mean.tolist() == [3.0, 10.0]
     assert statistics.variance.tolist() == [5.0, 0.0]
     assert statistics.minimum.tolist() == [0.0, 10.0]
@@ -36,7 +36,7 @@ def test_merging_any_pieces_gives_the_statistics_of_the_whole(cuts: list[int]) -
 
     merged = combiner.merge_accumulators([combiner.add_input(combiner.create_accumulator(), piece) for piece in pieces])
 
-    assert merged.count == 200
+    assert merged.count.tolist() == [200, 200, 200]
     np.testing.assert_allclose(merged.mean, frames.mean(axis=(0, 1)), rtol=1e-12)
     np.testing.assert_allclose(merged.variance, frames.var(axis=(0, 1)), rtol=1e-6)
 
@@ -78,8 +78,10 @@ def test_frames_are_not_changed() -> None:
 
 def test_profile_per_key_comes_out_of_a_pipeline() -> None:
     def check(profiles: list[tuple[str, Profile]]) -> None:
-        found = {key: (p.statistics.count, p.statistics.mean.tolist(), p.percentiles[0, 100]) for key, p in profiles}
-        assert found == {"north": (8, [3.0, 10.0], 6.0), "south": (4, [4.0, 11.0], 7.0)}
+        found = {
+            key: (p.statistics.count.tolist(), p.statistics.mean.tolist(), p.percentiles[0, 100]) for key, p in profiles
+        }
+        assert found == {"north": ([8, 8], [3.0, 10.0], 6.0), "south": ([4, 4], [4.0, 11.0], 7.0)}
 
     with beam.Pipeline(options=PipelineOptions([], runner="FnApiRunner")) as pipeline:
         frames = pipeline | beam.Create([("north", FRAMES), ("south", FRAMES + 1), ("north", FRAMES)])
@@ -93,3 +95,21 @@ def test_combiner_survives_the_way_to_a_worker(combiner: beam.CombineFn) -> None
     accumulator = arrived.add_input(arrived.create_accumulator(), FRAMES)
 
     assert arrived.extract_output(accumulator) is not None
+
+
+def test_missing_samples_count_nowhere_and_a_channel_without_any_has_no_percentiles() -> None:
+    frames = np.array([[[0.0, np.nan, 1.0]], [[np.nan, np.nan, 3.0]], [[4.0, np.nan, 5.0]]], np.float32)
+    combiner = CombineProfile(3)
+
+    profile = combiner.extract_output(combiner.add_input(combiner.create_accumulator(), frames))
+
+    statistics = profile.statistics
+    assert statistics.count.tolist() == [2, 0, 3]
+    assert statistics.mean.tolist() == [2.0, 0.0, 3.0]
+    assert statistics.variance.tolist() == [4.0, 0.0, pytest.approx(8 / 3)]
+    assert (statistics.minimum.tolist(), statistics.maximum.tolist()) == ([0.0, np.inf, 1.0], [4.0, -np.inf, 5.0])
+    assert profile.percentiles[:, [0, 100]].tolist() == [
+        [0.0, 4.0],
+        [pytest.approx(np.nan, nan_ok=True)] * 2,
+        [1.0, 5.0],
+    ]

@@ -168,7 +168,18 @@ def test_summary_is_json(trained: tuple[Path, TrainSummary, list[str]]) -> None:
 
     assert document["version"] == 1
     assert [channel["channel"] for channel in document["channels"]] == ["ch0", "ch1", "ch2", "ch3"]
-    assert sorted(document["channels"][0]) == ["channel", "max", "mean", "min", "p1", "p50", "p99", "std", "unit"]
+    assert sorted(document["channels"][0]) == [
+        "channel",
+        "max",
+        "mean",
+        "min",
+        "missing",
+        "p1",
+        "p50",
+        "p99",
+        "std",
+        "unit",
+    ]
 
 
 def test_same_data_and_seed_give_the_same_weights(

@@ -55,18 +55,20 @@ class DistortionMeter:
         self._cross_entropy = np.zeros(2)  # sums: of the reconstructions, and of a perfect copy
 
     def add(self, frames: NDArray[Any], reconstruction: NDArray[Any]) -> None:
-        """Count frames (n, length, channels), in own units and finite, and their reconstructions.
+        """Count frames (n, length, channels), in own units, and their reconstructions; NaN is a missing sample.
 
         Raises:
             ConfigError: the shapes differ.
         """
         require(frames.shape == reconstruction.shape, "reconstruction", f"shape {frames.shape}", reconstruction.shape)
         samples, outputs = self._scaled(frames), self._scaled(reconstruction)  # (n * length, channels)
-        errors = outputs - samples
+        present = ~np.isnan(samples)
+        errors = np.where(present, outputs - samples, 0.0)
         self._statistics = self._statistics.merge(Statistics.of(samples))
         self._squares += np.square(errors).sum(axis=0)
         self._max_error = max(self._max_error, float(np.abs(errors).max(initial=0.0)))
         if self._in_unit_range():
+            samples, outputs = samples[present], outputs[present]
             self._cross_entropy += _cross_entropy(samples, outputs), _cross_entropy(samples, samples)
 
     def merge(self, other: DistortionMeter) -> DistortionMeter:
@@ -80,13 +82,13 @@ class DistortionMeter:
 
     def read(self) -> Distortion:
         """The errors so far; NaN where there were no frames."""
-        count, channels = self._statistics.count, len(self._scale)
-        if count == 0:
+        count = self._statistics.count  # (channels,)
+        if not count.any():
             return Distortion(float("nan"), float("nan"), float("nan"), None, None)
-        squares = self._squares / count  # (channels,)
+        squares = self._squares / np.maximum(count, 1)
         spread = self._statistics.variance.sum()
         nrmse = float(np.sqrt(squares.sum() / spread)) if spread > 0 else float("nan")
-        bce, floor = (self._cross_entropy / (count * channels)).tolist() if self._in_unit_range() else (None, None)
+        bce, floor = (self._cross_entropy / count.sum()).tolist() if self._in_unit_range() else (None, None)
         return Distortion(float(squares.mean()), nrmse, self._max_error, bce, floor)
 
     def _scaled(self, frames: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """What Keras trains: an encoder and a decoder, with what a configuration puts between and around them.
 
-    frames ─ corrupt ─ encoder ─┬─ draw, or penalise ─ decoder ─ frames
-                                └─ contract
+    frames ─ hide, corrupt ─ encoder ─┬─ draw, or penalise ─ decoder ─ frames
+                                      └─ contract
 
 Every part adds its own loss. What is exported is the encoder and the decoder alone, in which nothing is random.
 """
@@ -16,6 +16,7 @@ import keras
 from ae_model.config import NetworkConfig
 from ae_model.networks.contractive import Contract
 from ae_model.networks.corruption import Corrupt
+from ae_model.networks.hiding import Hide
 from ae_model.networks.sparse import penalise
 from ae_model.networks.variational import Draw, spread
 
@@ -31,9 +32,10 @@ def assemble(encoder: Any, decoder: Any, config: NetworkConfig) -> Any:
     Returns:
         A ``keras.Model``; without any of these parts it is the encoder and then the decoder.
     """
-    shape = encoder.input_shape[1:]
-    frames = keras.Input(shape)
-    seen = Corrupt(config)(frames) if config.corruption else frames
+    shape = decoder.output_shape[1:]  # (length, channels)
+    frames = keras.Input(encoder.input_shape[1:])
+    seen = Hide()(frames) if frames.shape[-1] > shape[-1] else frames
+    seen = Corrupt(config, shape[-1])(seen) if config.corruption else seen
     if config.variational:
         codes = Draw(config.variational, config.latent, math.prod(shape))(spread(encoder)(seen))
     else:

@@ -24,7 +24,7 @@ def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
 
 
 def _encoder(contract: FrameContract, config: NetworkConfig) -> Any:
-    layers = [keras.Input(contract.shape)]  # (length, channels)
+    layers = [keras.Input(contract.input_shape)]  # (length, channels)
     for filters in config.hidden:
         layers.append(
             keras.layers.Conv1D(filters, config.kernel, strides=2, padding="same", activation=config.activation)

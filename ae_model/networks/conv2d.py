@@ -24,13 +24,21 @@ def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
 
 
 def _encoder(contract: FrameContract, config: NetworkConfig) -> Any:
-    layers = [keras.Input(contract.shape), keras.layers.Reshape((*contract.shape, 1))]  # (length, channels, 1)
+    layers = [keras.Input(contract.input_shape), *_as_image(contract)]
     for filters in config.hidden:
         layers.append(
             keras.layers.Conv2D(filters, config.kernel, strides=2, padding="same", activation=config.activation)
         )  # (half, half, filters)
     layers.append(keras.layers.Flatten())  # (smallest * smallest * filters)
     return keras.Sequential([*layers, code(config)], name="encoder")
+
+
+def _as_image(contract: FrameContract) -> list[Any]:
+    length, channels = contract.shape
+    if contract.missing == "refuse":
+        return [keras.layers.Reshape((length, channels, 1))]  # (length, channels, 1)
+    # Which samples are there lies beside the image, and becomes its second feature.
+    return [keras.layers.Reshape((length, 2, channels)), keras.layers.Permute((1, 3, 2))]  # (length, channels, 2)
 
 
 def _decoder(contract: FrameContract, config: NetworkConfig) -> Any:

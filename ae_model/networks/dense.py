@@ -22,7 +22,7 @@ def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
 
 
 def _encoder(contract: FrameContract, config: NetworkConfig) -> Any:
-    layers = [keras.Input(contract.shape), keras.layers.Flatten()]  # (length * channels)
+    layers = [keras.Input(contract.input_shape), keras.layers.Flatten()]  # (length * channels)
     layers += [keras.layers.Dense(width, activation=config.activation) for width in config.hidden]
     return keras.Sequential([*layers, code(config)], name="encoder")
 

@@ -63,25 +63,30 @@ class Graph:
 
     def infer(self, frames: Any) -> dict[str, Any]:
         """All that ``Inference`` holds, from frames (n, length, channels) in own units."""
-        scaled = scale(self._scaling, frames)
-        numbers = self._encoder(scaled)
+        scaled, present = scale_present(self._scaling, self._contract, frames)
+        numbers = self._encoder(as_input(scaled, present))
         codes = to_codes(numbers, self._code_format)
         reconstruction = self._decoder(from_codes(codes, self._code_format))
         squares = tf.math.squared_difference(scaled, reconstruction)
+        if present is not None:
+            squares = tf.where(present > 0, squares, 0.0)
         latent_distance = self._latent_distance(numbers)
-        channel_errors = scores.channel_errors(self._formula, squares)
+        channel_errors = scores.channel_errors(self._formula, squares, present)
+        errors = _mean_present(squares, present)
+        score = scores.score(self._formula, channel_errors, latent_distance, present)
         return {
             "codes": codes,
             "frames": self._unscale(reconstruction),
-            "errors": tf.reduce_mean(squares, axis=[1, 2]),
+            "errors": errors,
             "channel_errors": channel_errors,
             "latent_distance": latent_distance,
-            "scores": scores.score(self._formula, channel_errors, latent_distance),
+            "scores": score if present is None else tf.where(tf.math.is_nan(errors), errors, score),
         }
 
     def encode(self, frames: Any) -> dict[str, Any]:
         """Codes (n, latent) from frames in own units."""
-        return {"codes": to_codes(self._encoder(scale(self._scaling, frames)), self._code_format)}
+        seen = as_input(*scale_present(self._scaling, self._contract, frames))
+        return {"codes": to_codes(self._encoder(seen), self._code_format)}
 
     def decode(self, codes: Any) -> dict[str, Any]:
         """Frames in own units from codes (n, latent)."""
@@ -142,6 +147,30 @@ def scale(scaling: Scaling, frames: Any) -> Any:
     """``Scaling.apply`` on tensors (n, length, channels)."""
     scaled = (frames - tf.constant(scaling.center, tf.float32)) / tf.constant(scaling.scale, tf.float32)
     return tf.clip_by_value(scaled, -scaling.limit, scaling.limit) if np.isfinite(scaling.limit) else scaled
+
+
+def scale_present(scaling: Scaling, contract: FrameContract, frames: Any) -> tuple[Any, Any]:
+    """Scaled frames and which of their samples are there, both (n, length, channels).
+
+    With ``missing="mask"`` a missing sample is 0, and the second is 1.0 where a sample is not; otherwise all are
+    taken for there, and the second is None.
+    """
+    if contract.missing == "refuse":
+        return scale(scaling, frames), None
+    present = tf.math.logical_not(tf.math.is_nan(frames))
+    return tf.where(present, scale(scaling, frames), 0.0), tf.cast(present, tf.float32)
+
+
+def as_input(scaled: Any, present: Any) -> Any:
+    """``frames.as_input`` on tensors: what a network sees."""
+    return scaled if present is None else tf.concat([scaled, present], axis=-1)
+
+
+def _mean_present(squares: Any, present: Any) -> Any:
+    if present is None:
+        return tf.reduce_mean(squares, axis=[1, 2])
+    # A frame of which nothing is there has no error: not 0, which would pass for calm, but NaN, which alerts.
+    return tf.reduce_sum(squares, axis=[1, 2]) / tf.reduce_sum(present, axis=[1, 2])
 
 
 def _trace(function: Callable[[Any], dict[str, Any]], spec: Any) -> Any:

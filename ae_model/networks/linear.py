@@ -58,7 +58,7 @@ class Moments:
 def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
     """Build the untrained pair: (n, length, channels) to (n, latent), and back; scaled."""
     length, channels = contract.shape
-    encoder = [keras.Input(contract.shape), keras.layers.Flatten(), keras.layers.Dense(config.latent)]
+    encoder = [keras.Input(contract.input_shape), keras.layers.Flatten(), keras.layers.Dense(config.latent)]
     decoder = [
         keras.Input((config.latent,)),
         keras.layers.Dense(length * channels),
@@ -69,6 +69,9 @@ def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
 
 def solve(encoder: Any, decoder: Any, mean: NDArray[np.float64], covariance: NDArray[np.float64]) -> None:
     """Set the pair's weights to the components of largest variance.
+
+    Where samples may be missing, one that is counts as its mean: the weight of the mask takes the mean away where
+    a sample is there, so that nothing is left where it is not.
 
     Args:
         encoder: as built here; its code is (frame - mean) projected on the components.
@@ -82,5 +85,12 @@ def solve(encoder: Any, decoder: Any, mean: NDArray[np.float64], covariance: NDA
     # A component's sign is free; its largest entry is made positive so that codes repeat.
     largest = np.abs(components).argmax(axis=0)
     components = components * np.sign(components[largest, np.arange(latent)])
-    encoder.set_weights([components.astype(np.float32), (-mean @ components).astype(np.float32)])
+    length, channels = decoder.output_shape[1:]
+    if encoder.input_shape[-1] == channels:
+        kernel, bias = components, -mean @ components
+    else:
+        parts = (components, -mean[:, np.newaxis] * components)  # of the samples, and of the mask
+        kernel = np.concatenate([part.reshape(length, channels, latent) for part in parts], axis=1)
+        kernel, bias = kernel.reshape(-1, latent), np.zeros(latent)
+    encoder.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
     decoder.set_weights([components.T.astype(np.float32), mean.astype(np.float32)])

@@ -28,7 +28,7 @@ def build(contract: FrameContract, config: NetworkConfig) -> tuple[Any, Any]:
 
 def _encoder(contract: FrameContract, config: NetworkConfig) -> Any:
     *lower, top = config.hidden
-    layers = [keras.Input(contract.shape)]  # (length, channels)
+    layers = [keras.Input(contract.input_shape)]  # (length, channels)
     layers += [_cell(config, units, every_sample=True) for units in lower]  # (length, units)
     layers.append(_cell(config, top, every_sample=False))  # (top units,)
     return keras.Sequential([*layers, code(config)], name="encoder")

@@ -9,18 +9,27 @@ import tensorflow as tf
 from ae_model.score_formula import ScoreFormula, Surprise
 
 
-def channel_errors(formula: ScoreFormula, squares: Any) -> Any:
-    """(n, channels): each channel's mean over the scored samples of squares (n, length, channels)."""
+def channel_errors(formula: ScoreFormula, squares: Any, present: Any = None) -> Any:
+    """(n, channels): each channel's mean over the scored samples of squares (n, length, channels).
+
+    ``present`` (n, length, channels) is 1 where a sample is there; a channel of which none is has no error.
+    """
     scored = squares[:, -formula.newest :]  # (n, newest, channels)
     relative = scored / tf.constant([scale**2 for scale in formula.scales], tf.float32)
     if formula.limit is not None:
         relative = tf.minimum(relative, formula.limit)
-    return tf.reduce_mean(relative, axis=1)
+    if present is None:
+        return tf.reduce_mean(relative, axis=1)
+    return tf.math.divide_no_nan(tf.reduce_sum(relative, axis=1), tf.reduce_sum(present[:, -formula.newest :], axis=1))
 
 
-def score(formula: ScoreFormula, errors: Any, latent_distance: Any) -> Any:
-    """(n,): the score, from channel errors (n, channels) and latent distance (n,)."""
-    residual = tf.reduce_mean(errors, axis=1)
+def score(formula: ScoreFormula, errors: Any, latent_distance: Any, present: Any = None) -> Any:
+    """(n,): the score, from channel errors (n, channels) and latent distance (n,); ``present`` as above."""
+    if present is None:
+        residual = tf.reduce_mean(errors, axis=1)
+    else:
+        observed = tf.reduce_max(present[:, -formula.newest :], axis=1)  # (n, channels)
+        residual = tf.math.divide_no_nan(tf.reduce_sum(errors, axis=1), tf.reduce_sum(observed, axis=1))
     if formula.residual is None or formula.latent is None:
         return residual
     return _surprise(formula.residual, residual) + _surprise(formula.latent, latent_distance)

@@ -78,7 +78,7 @@ def iter_frames(recording: Recording, contract: FrameContract) -> Iterator[tuple
     cutter, first = FrameCutter(contract.length, contract.hop), 0
     for block in read_blocks(recording, 0, recording.rows):
         frames = cutter.push(block.samples)
-        good = usable(frames)
+        good = usable(frames, contract.missing)
         yield first + np.flatnonzero(good), frames[good]
         first += len(frames)
 

@@ -2,6 +2,8 @@
 
 column `frame` of lists, one row       flat, or a list of samples with a list of channels each
 one column per channel, `length` rows  numbers
+
+Where samples may be missing, a null is one that is.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ae_model.config import Missing
 from ae_model.exceptions import FrameError, RecordError
 from pipelines.arrow_stream import open_arrow, take_columns
 from pipelines.formats.parsed import Parsed, as_float32, parse_each, size_error
@@ -27,11 +30,13 @@ class ArrowParser:
         feature: column of lists, where there is one.
         channels: columns otherwise.
         shape: (length, channels).
+        missing: whether null is a missing sample or refused.
     """
 
     feature: str
     channels: tuple[str, ...]
     shape: tuple[int, int]
+    missing: Missing = "refuse"
 
     def __call__(self, raw: RawBatch) -> Parsed:
         """Parse record by record."""
@@ -61,7 +66,7 @@ class ArrowParser:
                     f"{self.feature}[{wrong}]: expected {self.shape[1]} channels. Received: {sizes[wrong]}.",
                 )
             samples = self._unnest(samples)
-        numbers = _numbers(samples, self.feature)
+        numbers = self._numbers(samples, self.feature)
         if len(numbers) != self.shape[0] * self.shape[1]:
             raise size_error(len(numbers), self.shape)
         return numbers.reshape(self.shape)
@@ -73,7 +78,19 @@ class ArrowParser:
 
     def _from_columns(self, rows: pa.RecordBatch) -> NDArray[np.float32]:
         self._check_rows(rows.num_rows, self.shape[0])
-        return np.stack([_numbers(rows.column(name), name) for name in self.channels], axis=1)
+        return np.stack([self._numbers(rows.column(name), name) for name in self.channels], axis=1)
+
+    def _numbers(self, column: pa.Array, name: str) -> NDArray[np.float32]:
+        kind, nulls = column.type, 0 if self.missing == "mask" else column.null_count
+        # A column that holds nothing but nulls has no type of its own.
+        empty = self.missing == "mask" and pa.types.is_null(kind)
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or empty) or nulls:
+            received = f"{kind} with {nulls} nulls" if nulls else kind
+            raise FrameError("frame.dtype", f"{name}: expected numbers without nulls. Received: {received}.")
+        # Nulls become NaN.
+        return as_float32(
+            column.cast(pa.float64()).to_numpy(zero_copy_only=False) if column.null_count else column.to_numpy()
+        )
 
     def _check_rows(self, rows: int, expected: int) -> None:
         if rows != expected:
@@ -85,10 +102,3 @@ class ArrowParser:
 
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _numbers(column: pa.Array, name: str) -> NDArray[np.float32]:
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)) or column.null_count:
-        nulls = f" with {column.null_count} nulls" if column.null_count else ""
-        raise FrameError("frame.dtype", f"{name}: expected numbers without nulls. Received: {column.type}{nulls}.")
-    return as_float32(column.to_numpy())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ae_model.config import FrameContract, hint
+from ae_model.config import FrameContract, Missing, hint
 from ae_model.exceptions import ConfigError, FrameError, RecordError
 from ae_model.frames import usable
 from pipelines.dead_letters import DeadLetter
@@ -41,9 +41,11 @@ class Decoder:
 
     Args:
         parser: the format.
+        missing: what is done with frames that have missing samples.
     """
 
     parser: Parser
+    missing: Missing = "refuse"
 
     def decode(self, raw: RawBatch) -> Decoded:
         """Frames of the records that hold one, and dead letters of the others."""
@@ -52,8 +54,8 @@ class Decoder:
         raw = keep(raw, filled)
         good, records, frames, faults = self.parser(raw)
         bad += _bury(raw, good, faults)
-        finite = usable(frames)
-        bad += _bury(records, finite, [_nonfinite(frame) for frame in frames[~finite]])
+        finite = usable(frames, self.missing)
+        bad += _bury(records, finite, [_nonfinite(frame, self.missing) for frame in frames[~finite]])
         if not finite.all():
             records, frames = records.take(finite), frames[finite]
         return Decoded(FrameBatch(records, frames), sorted(bad, key=lambda letter: letter.offset))
@@ -75,13 +77,13 @@ def make_decoder(format: str, contract: FrameContract, *, dtype: str = "float32"
     makers: dict[str, Callable[[], Parser]] = {
         "raw": lambda: RawParser(dtype, shape),
         "pcm16": lambda: RawParser("int16", shape, PCM16_SCALE),
-        "json": lambda: JsonParser(feature, channels, shape),
+        "json": lambda: JsonParser(feature, channels, shape, contract.missing),
         "tf_example": lambda: TfExampleParser(feature, shape),
-        "arrow": lambda: ArrowParser(feature, channels, shape),
+        "arrow": lambda: ArrowParser(feature, channels, shape, contract.missing),
     }
     _require_known("format", format, makers.keys())
     _require_known("dtype", dtype, DTYPES.keys())
-    return Decoder(makers[format]())
+    return Decoder(makers[format](), contract.missing)
 
 
 _EMPTY = FrameError("frame.empty", "record: expected a value. Received: an empty one, or none.")
@@ -95,9 +97,14 @@ def _bury(raw: RawBatch, good: NDArray[np.bool_], faults: Sequence[RecordError])
     return [DeadLetter.of(raw, row, fault, STAGE) for row, fault in zip(rows, faults, strict=True)]
 
 
-def _nonfinite(frame: NDArray[np.float32]) -> FrameError:
-    wrong = int((~np.isfinite(frame)).sum())
-    received = f"{wrong} NaN or infinite of {frame.size}" if wrong else f"a magnitude of {np.abs(frame).max():.3g}"
+def _nonfinite(frame: NDArray[np.float32], missing: Missing) -> FrameError:
+    if missing == "mask" and np.isnan(frame).all():
+        return FrameError(
+            "frame.nonfinite", f"frame: expected a sample that is there. Received: all {frame.size} missing."
+        )
+    wrong = int(np.isinf(frame).sum() if missing == "mask" else (~np.isfinite(frame)).sum())
+    kind = "infinite" if missing == "mask" else "NaN or infinite"
+    received = f"{wrong} {kind} of {frame.size}" if wrong else f"a magnitude of {np.nanmax(np.abs(frame)):.3g}"
     return FrameError("frame.nonfinite", f"frame: expected finite samples of moderate size. Received: {received}.")
 
 

@@ -4,18 +4,21 @@
     {"frame": [0.1, 20.5, 0.2, 20.4]}        the same, flat; either may stand alone, without the object
     {"flow": 0.1, "level": 20.5}             for frames of one sample: channels by name
 
-Fields that are not needed are left alone, so that a producer may add some.
+Fields that are not needed are left alone, so that a producer may add some. Where samples may be missing, a null
+is one that is; a field that is absent is not, as its name may be misspelt.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ae_model.config import Missing
 from ae_model.exceptions import FrameError, RecordError
 from pipelines.formats.parsed import Parsed, as_float32, parse_each, size_error
 from pipelines.frame_batch import RawBatch
@@ -40,11 +43,13 @@ class JsonParser:
         feature: field that holds the samples.
         channels: names of the channels.
         shape: (length, channels).
+        missing: whether null is a missing sample or refused.
     """
 
     feature: str
     channels: tuple[str, ...]
     shape: tuple[int, int]
+    missing: Missing = "refuse"
 
     def __call__(self, raw: RawBatch) -> Parsed:
         """Parse record by record."""
@@ -52,6 +57,8 @@ class JsonParser:
 
     def _parse(self, value: bytes) -> NDArray[np.float32]:
         numbers = self._flatten(_load(value))
+        if self.missing == "mask":
+            numbers = [math.nan if number is None else number for number in numbers]
         if not _NUMBERS.issuperset(map(type, numbers)):
             raise self._type_error(numbers)
         if len(numbers) != self.shape[0] * self.shape[1]:
