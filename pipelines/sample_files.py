@@ -22,6 +22,8 @@ from ae_model.exceptions import ConfigError
 # A full-scale sample of PCM16.
 PCM16_SCALE = 32768.0
 _DELIMITERS = ",;\t"
+# Of each column of a Parquet file at a time, however large its row groups are.
+_BUFFER_BYTES = 1 << 20
 
 
 class Samples(ABC):
@@ -198,7 +200,8 @@ def _count(path: Path, column: str) -> int:
 def _batches(path: Path, columns: list[str], rows_at_once: int) -> Iterator[pa.RecordBatch]:
     try:
         if _is_parquet(path):
-            with pa.parquet.ParquetFile(path) as file:
+            # What Arrow reads ahead it keeps until the end, which comes to the whole file.
+            with pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
                 yield from file.iter_batches(rows_at_once, columns=columns)
         else:
             with _open_csv(path, columns) as reader:
