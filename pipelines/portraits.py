@@ -10,16 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.calibration import Threshold
-from pipelines.pictures import plot_error_histogram, plot_history, plot_samples
+from pipelines.pictures import plot_error_histogram, plot_history, plot_images, plot_samples
 
 if TYPE_CHECKING:
     from ae_model.training import Fitted
 
 # As many as the picture shows of images; of other frames it shows fewer.
 _SAMPLES = 128
+_IMAGES = 10
 
 
-def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) -> dict[str, bytes]:
+def draw(
+    name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any], frames: NDArray[np.float32]
+) -> dict[str, bytes]:
     """PNG files by name.
 
     Args:
@@ -27,6 +30,7 @@ def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) 
         fitted: the trained pair.
         threshold: fitted on the scores.
         scores: (n,) of the calibration frames.
+        frames: (n, length, channels) some of them, in own units.
     """
     with tempfile.TemporaryDirectory() as folder:
         plot_error_histogram(
@@ -40,6 +44,13 @@ def draw(name: str, fitted: Fitted, threshold: Threshold, scores: NDArray[Any]) 
         )
         if len(fitted.history["loss"]) > 1:
             plot_history(fitted.history, Path(folder) / "training.png", f"{name}: training")
+        # Channels that are scaled as one are the columns of an image.
+        if fitted.config.scaling == "minmax_shared" and min(fitted.contract.shape) > 1:
+            scaled = [fitted.scaling.apply(each) for each in (frames[:_IMAGES], fitted.infer(frames[:_IMAGES]).frames)]
+            rows = dict(zip(("original", "reconstruction"), scaled, strict=True))
+            plot_images(
+                rows, Path(folder) / "images.png", f"{name}: calibration images and what is left after the code"
+            )
         if fitted.prior:
             noise = np.random.default_rng(0).standard_normal((_SAMPLES, fitted.config.latent)).astype(np.float32)
             plot_samples(fitted.sample(noise), Path(folder) / "samples.png", f"{name}: samples of seed 0")

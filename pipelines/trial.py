@@ -143,8 +143,9 @@ class Trial:
             metrics=metrics,
             batch_frames=find_batch_frames(judged.fitted.infer, self.request.contract.shape),
         )
-        pictures = draw(name, judged.fitted, judged.threshold, judged.scores)
-        artifact.export(path, judged.fitted, facts, self._golden(), pictures)
+        golden = self._golden()
+        pictures = draw(name, judged.fitted, judged.threshold, judged.scores, golden)
+        artifact.export(path, judged.fitted, facts, golden, pictures)
 
     def _fit(self, network: NetworkConfig) -> Fitted:
         from ae_model.training import fit

@@ -61,6 +61,13 @@ def test_images_are_counted_as_items_and_dealt_in_their_shares(
     assert not any("constant" in note for note in summary.notes)
 
 
+def test_the_model_card_shows_images_and_what_is_left_of_them(trained: tuple[Path, TrainSummary, list[str]]) -> None:
+    folder = Path(trained[1].path)
+
+    assert (folder / "assets" / "images.png").read_bytes().startswith(b"\x89PNG")
+    assert "(assets/images.png)" in (folder / "README.md").read_text()
+
+
 def test_errors_are_mean_squares_of_pixels_from_zero_to_one(trained: tuple[Path, TrainSummary, list[str]]) -> None:
     models, _, _ = trained
     detector = Detector.load(artifact.resolve(models, "mnist"))
