@@ -74,12 +74,15 @@ def evaluate_stream(question: Question, say: Say = lambda line: None) -> Report:
     labels = _find(question.labels, recordings, "labels", find_labels)
     reference = _find(question.reference, recordings, "reference", lambda path: find_recordings(path, contract))
     collection = Collection(sample_form(question.stream.input), question.out)
+    seen = False
     for number, recording in enumerate(recordings, 1):
         say(f"{number}/{len(recordings)}  {recording.key}  {recording.rows:,} rows")
         detectors = find_detectors(question, recording.key)
         subject = observe(recording, detectors, contract, labels.get(recording.key), reference.get(recording.key))
         collection.add(subject, detectors)
+        seen |= detectors[MODEL].manifest.training.data == question.data
     facts = {"data": question.data, "labels": question.labels, "reference": question.reference}
+    facts["caution"] = "the model was trained on these very data, which flatters it" if seen else None
     return collection.finish(question.stream.name, {name: fact for name, fact in facts.items() if fact})
 
 

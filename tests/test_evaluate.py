@@ -101,6 +101,7 @@ def test_report_is_written_for_programs_and_for_people_with_its_pictures(plant: 
     assert lines == ["1/2  a  300 rows", "2/2  b  300 rows"]
     assert stored == json.loads(json.dumps(report.as_json()))
     assert text == report.as_text()
+    assert "- model: pump version 1, trained on two sines" in text
     assert sorted(file.name for file in (tmp_path / "new").glob("*.png")) == sorted(report.pictures.values())
     assert {"entities-vus_pr.png", "a-scores.png", "b-histogram.png", "b-reconstruction.png", "b-codes.png"} <= set(
         report.pictures.values()
@@ -237,6 +238,17 @@ def test_images_are_shown_and_measured_in_their_range(tmp_path: Path) -> None:
     assert (model["frame_bytes"], model["bce_floor"]) == (36.0, pytest.approx(0, abs=1e-5))
     assert model["mse"] == pytest.approx(0, abs=1e-6)
     assert "i-images.png" in report.pictures.values()
+
+
+def test_data_that_the_model_was_trained_on_are_called_so(plant: Question, tmp_path: Path, monkeypatch: Any) -> None:
+    # The models of these tests say that they were trained on two sines.
+    (tmp_path / "two sines").mkdir()
+    (tmp_path / "two sines" / "a.csv").write_text("ch0,ch1,ch2\n" + "1,2,-1\n" * 20)
+    monkeypatch.chdir(tmp_path)
+
+    report = evaluate_stream(replace(plant, data="two sines", labels=None))
+
+    assert "- caution: the model was trained on these very data, which flatters it" in report.as_text()
 
 
 def test_variational_codes_tell_how_much_of_them_is_used(plant: Question, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipelines.evaluation import alerts, denoising
 from pipelines.evaluation.codes import SampleForm
 from pipelines.evaluation.inputs import class_of_frames, match
 from pipelines.evaluation.markdown import as_markdown, write_table
+from pipelines.evaluation.report import Report
 from pipelines.evaluation.section import Column, Numbers, Section, known, set_against
 from pipelines.sample_files import NpzSamples
 from pipelines.samples import Recording
@@ -87,6 +88,20 @@ def test_report_reads_as_text_and_as_markdown() -> None:
         "| b      |  1,000 |       0.750 / 0.500 |\n\n"
         "How to read.\n\n## Pictures\n\n![scores](scores.png)\n"
     )
+
+
+def test_report_names_what_answered_for_each_recording() -> None:
+    models = {"a": "pump.own.a version 1", "b": "pump version 2", "c": "pump version 2"}
+
+    alone = Report("pump", {"data": "x"}, [], {"a": "pump version 1"}).as_text()
+    several = Report("pump", {"data": "x"}, [], models)
+
+    assert alone == "# Evaluation of pump\n\n- data: x\n- model: pump version 1\n"
+    assert several.as_text() == (
+        "# Evaluation of pump\n\n- data: x\n- model of a: pump.own.a version 1\n"
+        "- model of 2 recordings: pump version 2\n"
+    )
+    assert several.as_json() == {"stream": "pump", "data": "x", "models": models, "pictures": {}}
 
 
 def test_a_bar_in_a_name_does_not_part_a_cell() -> None:

@@ -16,6 +16,7 @@ from pipelines.evaluation.section import RANDOM, Numbers
 from pipelines.evaluation.subjects import Subject, pool
 
 if TYPE_CHECKING:
+    from ae_model.manifest import Manifest
     from ae_model.model import Detector
 
 _SECTIONS = {
@@ -44,11 +45,13 @@ class Collection:
         self._out = out
         self._found: dict[str, dict[str, dict[str, Numbers]]] = {name: {} for name in _SECTIONS}
         self._pools: dict[tuple[str, ...], Subject] = {}
+        self._models: dict[str, str] = {}
         self._pictures: dict[str, str] = {}
         self._count = 0
 
     def add(self, subject: Subject, detectors: Mapping[str, Detector]) -> None:
         """Measure and draw one recording."""
+        self._models[subject.name] = describe(subject.model.manifest)
         for name, numbers in measure(subject).items():
             self._found[name][subject.name] = numbers
         if subject.truth is None:
@@ -64,7 +67,7 @@ class Collection:
         for subject in self._pools.values():
             self._measure_codes(subject)
         sections = [make(self._found[name]) for name, make in _SECTIONS.items() if self._found[name]]
-        report = Report(stream, facts, sections, self._pictures)
+        report = Report(stream, facts, sections, self._models, self._pictures)
         return report if self._out is None else _write(report, self._out)
 
     def _measure_codes(self, subject: Subject) -> None:
@@ -82,6 +85,12 @@ class Collection:
             self._pictures |= draw_subject(subject, out)
         if self._count == 0:
             self._pictures |= draw_training(subject.model, out)
+
+
+def describe(manifest: Manifest) -> str:
+    """Which version of which model, and of what data."""
+    layer = "" if manifest.scope.layer == "global" else f", layer {manifest.scope.layer}"
+    return f"{manifest.name} version {manifest.version}{layer}, trained on {manifest.training.data}"
 
 
 def measure(subject: Subject) -> dict[str, dict[str, Numbers]]:
