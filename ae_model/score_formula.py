@@ -13,7 +13,7 @@ constant): a fault that leaves the frame easy to reconstruct still moves the cod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -104,50 +104,54 @@ def find_observed(frames: NDArray[Any], formula: ScoreFormula) -> NDArray[np.boo
     return observed
 
 
-def fit_formula(
-    config: ScoreConfig,
-    contract: FrameContract,
-    channel_errors: NDArray[Any],
-    latent_distance: NDArray[Any],
-    observed: NDArray[np.bool_] | None = None,
-) -> ScoreFormula:
-    """Fit on what ``ScoreFormula.plain`` says of calibration frames.
+class UsualErrors:
+    """What is usual of each channel, gathered from calibration frames block by block."""
 
-    Args:
-        config: what to fit.
-        contract: what a frame is.
-        channel_errors: (n, channels) of calibration frames.
-        latent_distance: (n,) of the same.
-        observed: (n, channels) of the same, as ``find_observed`` has it; by default all are.
+    def __init__(self, channels: int) -> None:
+        """Start with no frame."""
+        self._sums = np.zeros(channels)
+        self._counts = np.zeros(channels, np.int64)
+        self._frames = 0
+        self._finite = True
 
-    Raises:
-        TrainingError: there are no frames, or one has no finite errors.
-    """
-    finite = np.isfinite(channel_errors).all() and np.isfinite(latent_distance).all()
-    if len(channel_errors) == 0 or not finite:
-        raise TrainingError(
-            f"calibration errors: expected those of at least one frame, all finite. Received: frames="
-            f"{len(channel_errors)}, finite={bool(finite)}. Give more data, or lower the learning rate."
-        )
-    plain = ScoreFormula.plain(contract, config.newest)
-    seen = np.ones(channel_errors.shape, np.bool_) if observed is None else observed
-    # A channel that calibration never sees is known by its mean and spread alone: its error is 1.
-    squares = _mean_seen(channel_errors, seen, axis=0, otherwise=1.0)  # (channels,)
-    standardised = config.errors == "standardised"
-    scales = np.sqrt(squares + _LEAST_SCALE**2) if standardised else np.ones_like(squares)
-    limit = LIMIT if standardised else None
-    if config.latent == "ignored":
-        return ScoreFormula(plain.newest, tuple(scales.tolist()), limit)
-    residual = _mean_seen(channel_errors / scales**2, seen, axis=1, otherwise=0.0)  # (n,)
-    return ScoreFormula(
-        plain.newest, tuple(scales.tolist()), limit, fit_surprise(residual), fit_surprise(latent_distance)
-    )
+    def add(
+        self, channel_errors: NDArray[Any], latent_distance: NDArray[Any], observed: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Count frames in.
+
+        Args:
+            channel_errors: (n, channels), as ``ScoreFormula.plain`` has them.
+            latent_distance: (n,) of the same frames.
+            observed: (n, channels) of the same, as ``find_observed`` has it; by default all are.
+        """
+        seen = np.ones(channel_errors.shape, np.bool_) if observed is None else observed
+        self._sums += np.where(seen, channel_errors, 0.0).sum(axis=0, dtype=np.float64)
+        self._counts += seen.sum(axis=0)
+        self._frames += len(channel_errors)
+        self._finite &= bool(np.isfinite(channel_errors).all() and np.isfinite(latent_distance).all())
+
+    def fit(self, config: ScoreConfig, contract: FrameContract) -> ScoreFormula:
+        """The formula whose score is the residual.
+
+        Raises:
+            TrainingError: there are no frames, or one has no finite errors.
+        """
+        if not self._frames or not self._finite:
+            raise TrainingError(
+                f"calibration errors: expected those of at least one frame, all finite. Received: frames="
+                f"{self._frames}, finite={self._finite}. Give more data, or lower the learning rate."
+            )
+        plain = ScoreFormula.plain(contract, config.newest)
+        if config.errors == "plain":
+            return plain
+        # A channel that calibration never sees is known by its mean and spread alone: its error is 1.
+        squares = np.where(self._counts > 0, self._sums / np.maximum(self._counts, 1), 1.0)
+        return ScoreFormula(plain.newest, tuple(np.sqrt(squares + _LEAST_SCALE**2).tolist()), LIMIT)
 
 
-def _mean_seen(errors: NDArray[Any], seen: NDArray[np.bool_], axis: int, otherwise: float) -> NDArray[np.float64]:
-    count = seen.sum(axis=axis)
-    total = np.where(seen, errors, 0.0).sum(axis=axis, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), otherwise)
+def combine(formula: ScoreFormula, residual: NDArray[Any], latent_distance: NDArray[Any]) -> ScoreFormula:
+    """The formula that adds how surprising residual (n,) and latent distance (n,) of calibration frames are."""
+    return replace(formula, residual=fit_surprise(residual), latent=fit_surprise(latent_distance))
 
 
 def fit_surprise(values: NDArray[Any]) -> Surprise:

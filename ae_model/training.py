@@ -26,7 +26,7 @@ from ae_model.networks.assembly import assemble
 from ae_model.networks.graph import Graph
 from ae_model.networks.variational import find_use
 from ae_model.scaling import Scaling, Statistics
-from ae_model.score_formula import ScoreFormula, find_observed, fit_formula
+from ae_model.score_formula import ScoreFormula, UsualErrors, combine, find_observed
 from ae_model.scoring import Inference, reconstruction_errors
 from ae_model.watch import Reporter, Watch
 
@@ -84,19 +84,27 @@ class Fitted:
         outputs = self._infer(frames=tf.constant(frames, tf.float32))
         return Inference(**{name: tensor.numpy() for name, tensor in outputs.items()})
 
-    def calibrated(self, config: ScoreConfig, batches: Iterable[NDArray[np.float32]]) -> Fitted:
-        """The same pair with its formula fitted on calibration frames, (n, length, channels) at a time.
+    def calibrated(self, config: ScoreConfig, batches: Callable[[], Iterable[NDArray[np.float32]]]) -> Fitted:
+        """The same pair with its formula fitted on calibration frames.
+
+        Args:
+            config: what to fit.
+            batches: every call gives a fresh pass over the frames, (n, length, channels) at a time; nothing but
+                two numbers is kept of each.
 
         Raises:
             TrainingError: there are no frames, or one has no finite errors.
         """
-        plain = replace(self, formula=ScoreFormula.plain(self.contract, config.newest))
-        nothing = np.empty((0, *self.contract.shape), np.float32)
-        inferred = [(plain.infer(frames), find_observed(frames, plain.formula)) for frames in (nothing, *batches)]
-        errors = np.concatenate([each.channel_errors for each, _ in inferred])
-        distances = np.concatenate([each.latent_distance for each, _ in inferred])
-        observed = np.concatenate([each for _, each in inferred])
-        return replace(self, formula=fit_formula(config, self.contract, errors, distances, observed))
+        plain, usual = ScoreFormula.plain(self.contract, config.newest), UsualErrors(len(self.contract.channels))
+        model = replace(self, formula=plain)
+        for frames in batches():
+            said = model.infer(frames)
+            usual.add(said.channel_errors, said.latent_distance, find_observed(frames, plain))
+        model = replace(self, formula=usual.fit(config, self.contract))
+        if config.latent == "ignored":
+            return model
+        pairs = [(said.scores, said.latent_distance) for said in map(model.infer, batches())]
+        return replace(self, formula=combine(model.formula, *map(np.concatenate, zip(*pairs, strict=True))))
 
     def sample(self, noise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Frames in own units of standard normal noise (n, latent), by a variational model."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from ae_model.config import FrameContract
 from ae_model.manifest import FEATURE, schema_text
 
-# Frames per parsed batch; training cuts its own batches from them.
+# Frames per parsed batch, and what they may take; training cuts its own batches from them.
 READ_FRAMES = 1024
+READ_BYTES = 8 << 20
 
 
 def load_schema(contract: FrameContract) -> Any:
@@ -58,12 +60,14 @@ def write_examples(path: Path, frames: NDArray[np.float32], contract: FrameContr
     temporary.replace(path)
 
 
-def read_examples(paths: Sequence[Path], contract: FrameContract, batch_frames: int = READ_FRAMES) -> Any:
+def read_examples(paths: Sequence[Path], contract: FrameContract) -> Any:
     """A ``tf.data.Dataset`` of (n, length, channels) float32 over TFRecord files, in the same order each time."""
     from tfx_bsl.public import tfxio
 
     # It takes patterns; a folder's name may hold what a pattern means otherwise.
     records = tfxio.TFExampleRecord([glob.escape(str(path)) for path in paths], schema=load_schema(contract))
+    fitting = READ_BYTES // (4 * math.prod(contract.shape))
+    batch_frames = min(max(fitting, 1), READ_FRAMES)
     options = tfxio.TensorFlowDatasetOptions(batch_frames, num_epochs=1, shuffle=False, reader_num_threads=1)
     with _without_deprecations():
         examples = records.TensorFlowDataset(options)

@@ -86,12 +86,17 @@ def iter_blocks(data: str, contract: FrameContract) -> Iterator[Block]:
         ConfigError: the data are absent, unreadable, or do not fit the contract.
     """
     for recording in find_recordings(data, contract):
-        yield from read_blocks(recording, 0, recording.rows)
+        yield from read_blocks(recording, 0, recording.rows, contract)
 
 
-def read_blocks(recording: Recording, start: int, stop: int) -> Iterator[Block]:
-    """The rows ``start`` to ``stop`` - 1 of a recording, in order."""
-    rows_at_once = max(1, BLOCK_VALUES // recording.samples.channels)
+def read_blocks(recording: Recording, start: int, stop: int, contract: FrameContract | None = None) -> Iterator[Block]:
+    """The rows ``start`` to ``stop`` - 1 of a recording, in order.
+
+    With a contract blocks are small enough for the frames that are cut of them to be no more than BLOCK_VALUES:
+    of frames of 100 samples with hop 1 every sample is in a hundred.
+    """
+    copies = contract.length / contract.hop if contract else 1
+    rows_at_once = max(1, int(BLOCK_VALUES / (recording.samples.channels * copies)))
     for samples in recording.samples.read(start, stop, rows_at_once):
         yield Block(recording.source, recording.key, start, samples)
         start += len(samples)

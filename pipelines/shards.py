@@ -141,7 +141,7 @@ def read_frames(shard: Shard, contract: FrameContract) -> Iterator[FrameBlock]:
     for part in shard.parts:
         cutter = FrameCutter(contract.length, contract.hop)
         row = part.start
-        for block in read_blocks(part.recording, part.start, part.stop):
+        for block in read_blocks(part.recording, part.start, part.stop, contract):
             frames = cutter.push(block.samples)  # (n, length, channels)
             rows = row + np.arange(len(frames)) * contract.hop
             mine = part.takes(rows)

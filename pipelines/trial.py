@@ -179,7 +179,7 @@ class Trial:
         self.report(f"epoch {epoch}/{epochs}  loss {loss:.4g}  val_loss {val_loss:.4g}  {seconds_left:.0f} s left")
 
     def _judge(self, fitted: Fitted) -> Judged:
-        fitted = fitted.calibrated(self.request.score, self.frames(CALIBRATION))
+        fitted = fitted.calibrated(self.request.score, lambda: self.frames(CALIBRATION))
         validation, _ = self._infer(fitted, VALIDATION)
         calibration, scores = self._infer(fitted, CALIBRATION)
         threshold = fit_threshold(scores, self.request.threshold, self.request.contract)
@@ -188,9 +188,10 @@ class Trial:
 
     def _infer(self, fitted: Fitted, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Errors and scores of a split, each (n,)."""
-        inferred = [fitted.infer(frames) for frames in self.frames(split)]
-        errors = np.concatenate([each.errors for each in inferred]).astype(np.float64)
-        return errors, np.concatenate([each.scores for each in inferred]).astype(np.float64)
+        # Two numbers are kept of each frame; codes and reconstructions would grow with the data.
+        pairs = [(said.errors, said.scores) for said in map(fitted.infer, self.frames(split))]
+        errors, scores = (np.concatenate(column).astype(np.float64) for column in zip(*pairs, strict=True))
+        return errors, scores
 
     def _golden(self) -> NDArray[np.float32]:
         first = next(self.frames(CALIBRATION))

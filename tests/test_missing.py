@@ -22,7 +22,7 @@ from ae_model.model import Detector
 from ae_model.networks.corruption import Corrupt
 from ae_model.networks.hiding import Hide
 from ae_model.scaling import Scaling, Statistics
-from ae_model.score_formula import ScoreFormula, fit_formula
+from ae_model.score_formula import ScoreFormula, UsualErrors
 from ae_model.scoring import channel_errors, reconstruction_errors
 from ae_model.training import Fitted, fit
 
@@ -212,8 +212,11 @@ def test_formula_is_fitted_on_what_calibration_frames_hold() -> None:
     contract = FrameContract(channels=("a", "b", "c"), missing="mask")
     config = ScoreConfig(errors="standardised", latent="ignored")
 
-    formula = fit_formula(config, contract, errors, np.zeros(4), observed)
+    usual = UsualErrors(3)
+    usual.add(errors[:1], np.zeros(1), observed[:1])
+    usual.add(errors[1:], np.zeros(3), observed[1:])
 
+    formula = usual.fit(config, contract)
     assert formula.scales == pytest.approx((2.0, 3.0, 1.0), rel=1e-3)
 
 

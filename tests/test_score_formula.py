@@ -13,7 +13,7 @@ from ae_model.config import ScoreConfig, from_mapping
 from ae_model.exceptions import ConfigError, TrainingError
 from ae_model.model import Detector
 from ae_model.networks import scores
-from ae_model.score_formula import ScoreFormula, Surprise, fit_formula, fit_surprise
+from ae_model.score_formula import ScoreFormula, Surprise, UsualErrors, combine, fit_surprise
 
 COMBINED = ScoreConfig(latent="combined")
 
@@ -22,10 +22,17 @@ def calibration(count=200):
     return [make_frames(count, seed=3)[:90], make_frames(count, seed=3)[90:]]
 
 
+def fit_usual(config, errors):
+    usual = UsualErrors(3)
+    for error in np.split(errors, len(errors) or 1):
+        usual.add(error, np.zeros(len(error)))
+    return usual.fit(config, CONTRACT)
+
+
 def test_standardised_channels_all_have_the_same_error_on_calibration_frames():
     errors = np.array([[4.0, 0.09, 0.0], [0.0, 0.07, 0.0]])
 
-    formula = fit_formula(ScoreConfig(), CONTRACT, errors, np.zeros(2))
+    formula = fit_usual(ScoreConfig(), errors)
 
     # Roots of the means 2, 0.08 and 0, with 0.01 squared added to each.
     assert formula.scales == pytest.approx([2.0001**0.5, 0.0801**0.5, 0.01])
@@ -36,7 +43,7 @@ def test_standardised_channels_all_have_the_same_error_on_calibration_frames():
 
 
 def test_plain_errors_are_left_as_they_are():
-    formula = fit_formula(ScoreConfig(errors="plain", newest=2), CONTRACT, np.ones((2, 3)), np.zeros(2))
+    formula = fit_usual(ScoreConfig(errors="plain", newest=2), np.ones((2, 3)))
 
     assert formula == ScoreFormula(2, (1.0, 1.0, 1.0))
 
@@ -111,7 +118,7 @@ def test_drift_along_the_code_moves_the_combined_score_alone():
     # Twice as far from the mean in the directions the network knows.
     drifted = (fitted().scaling.invert(4 * fitted().scaling.apply(fitted().infer(frames).frames))).astype(np.float32)
 
-    ignored, combined = (fitted().calibrated(config, [frames]) for config in (ScoreConfig(), COMBINED))
+    ignored, combined = (fitted().calibrated(config, lambda: [frames]) for config in (ScoreConfig(), COMBINED))
     lift = {
         name: np.median(model.infer(drifted).scores) / np.quantile(model.infer(frames).scores, 0.99)
         for name, model in (("ignored", ignored), ("combined", combined))
@@ -123,7 +130,7 @@ def test_drift_along_the_code_moves_the_combined_score_alone():
 
 @pytest.mark.parametrize("config", [ScoreConfig(newest=1), COMBINED])
 def test_a_calibrated_model_scores_the_same_after_export_and_load(tmp_path, config):
-    model = fitted().calibrated(config, calibration())
+    model = fitted().calibrated(config, calibration)
 
     artifact.export(tmp_path / "model", model, small_models.facts(), make_frames(8, seed=2))
     loaded = Detector.load(tmp_path / "model")
@@ -134,16 +141,16 @@ def test_a_calibrated_model_scores_the_same_after_export_and_load(tmp_path, conf
 
 
 def test_calibration_does_not_depend_on_how_the_frames_are_batched():
-    whole = fitted().calibrated(COMBINED, [np.concatenate(calibration())])
+    whole = fitted().calibrated(COMBINED, lambda: [np.concatenate(calibration())])
 
-    parts = fitted().calibrated(COMBINED, calibration())
+    parts = fitted().calibrated(COMBINED, calibration)
 
     assert parts.formula.scales == pytest.approx(whole.formula.scales, rel=1e-5)
     assert parts.formula.latent.knots == pytest.approx(whole.formula.latent.knots, rel=1e-4)
 
 
 def test_frames_that_broke_the_network_score_as_no_number_and_not_as_calm():
-    model = fitted().calibrated(COMBINED, calibration())
+    model = fitted().calibrated(COMBINED, calibration)
 
     said = model.infer(np.full((1, 4, 3), np.nan, np.float32))
 
@@ -151,7 +158,7 @@ def test_frames_that_broke_the_network_score_as_no_number_and_not_as_calm():
 
 
 def test_a_scorer_survives_json():
-    formula = fit_formula(COMBINED, CONTRACT, np.ones((50, 3)), np.arange(50.0))
+    formula = combine(fit_usual(COMBINED, np.ones((50, 3))), np.ones(50), np.arange(50.0))
 
     assert from_mapping(ScoreFormula, asdict(formula)) == formula
 
@@ -164,4 +171,4 @@ def test_more_newest_samples_than_the_frame_has_are_refused():
 @pytest.mark.parametrize("errors", [np.empty((0, 3)), np.array([[1.0, np.nan, 1.0]])])
 def test_errors_that_are_missing_or_not_finite_cannot_calibrate(errors):
     with pytest.raises(TrainingError, match="calibration errors: expected those of at least one frame, all finite"):
-        fit_formula(ScoreConfig(), CONTRACT, errors, np.zeros(len(errors)))
+        fit_usual(ScoreConfig(), errors)

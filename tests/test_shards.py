@@ -163,3 +163,20 @@ def test_large_splits_are_read_by_several_workers(tmp_path: Path, monkeypatch: p
         (7, "calibration", 4),
         (8, "calibration", 1),
     ]
+
+
+def test_blocks_of_overlapping_frames_are_no_larger_than_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.samples.BLOCK_VALUES", 4000)
+    monkeypatch.setattr("pipelines.shards.BLOCK_VALUES", 4000)
+    np.savez(tmp_path / "x.npz", x=np.arange(6000, dtype=np.float32).reshape(3000, 2))
+    contract = FrameContract(100, 1, ("a", "b"))
+
+    planned = plan_shards(find_recordings(f"{tmp_path}/x.npz::x", contract))
+    blocks = [block for shard in planned for block in read_frames(shard, contract)]
+
+    # 2160 rows of training give 2061 frames of 200 values.
+    frames = np.concatenate([block.frames for block in blocks if block.split == "training"])
+    assert frames[:, 0, 0].tolist() == list(range(0, 2 * 2061, 2))
+    assert max(block.frames.size for block in blocks) <= 2 * 4000

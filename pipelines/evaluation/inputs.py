@@ -76,7 +76,7 @@ def read_rows(recording: Recording) -> NDArray[np.float32]:
 def iter_frames(recording: Recording, contract: FrameContract) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
     """The usable frames of a recording, block by block: their numbers (n,) and samples (n, length, channels)."""
     cutter, first = FrameCutter(contract.length, contract.hop), 0
-    for block in read_blocks(recording, 0, recording.rows):
+    for block in read_blocks(recording, 0, recording.rows, contract):
         frames = cutter.push(block.samples)
         good = usable(frames, contract.missing)
         yield first + np.flatnonzero(good), frames[good]

@@ -80,7 +80,7 @@ def measure(fitted: Fitted, recording: Recording) -> dict[ScoreConfig, float]:
     held_out = np.concatenate([recording.validation, recording.calibration])
     found: dict[ScoreConfig, float] = {}
     for config in SCORES:
-        calibrated = fitted.calibrated(config, [cut(recording.calibration, length, 1)])
+        calibrated = fitted.calibrated(config, lambda: [cut(recording.calibration, length, 1)])
         areas = []
         for seed in _FAULT_SEEDS:
             faulty, labels = put_faults(held_out, seed)

@@ -146,7 +146,7 @@ def row_residual(entity: Entity, latent: int) -> tuple[NDArray[np.float32], NDAr
 
     recording = Recording(entity.training, entity.training[-100:], entity.training[-100:])
     fitted = fit_recording(recording, 1, {"network": "linear", "latent": latent}, 1)
-    plain = fitted.calibrated(ScoreConfig("plain"), [entity.training[-100:, None]])
+    plain = fitted.calibrated(ScoreConfig("plain"), lambda: [entity.training[-100:, None]])
     return np.concatenate([plain.infer(part).scores for part in _parts(cut(entity.test, 1, 1))]), entity.labels
 
 
