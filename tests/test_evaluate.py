@@ -251,6 +251,24 @@ def test_data_that_the_model_was_trained_on_are_called_so(plant: Question, tmp_p
     assert "- caution: the model was trained on these very data, which flatters it" in report.as_text()
 
 
+def test_frames_with_missing_samples_are_measured_by_those_that_are_there(tmp_path: Path) -> None:
+    samples = make_pump(np.random.default_rng(3), 400)
+    samples[::7, 1] = np.nan
+    stream = make_stream()
+    frame = stream.frame.model_copy(update={"missing": "mask"})
+    stream = stream.model_copy(update={"frame": frame})
+    linear_models.publish(stream, samples, tmp_path / "models", network="dense", hidden=(4,), epochs=1)
+    np.savez(tmp_path / "d.npz", test=samples, label=np.arange(400) // 10 == 20)
+    question = Question(stream, f"{tmp_path}/d.npz::test", tmp_path / "models", out=tmp_path / "out")
+
+    (codes,) = evaluate_stream(question).sections
+    (alerts,) = evaluate_stream(replace(question, labels=f"{tmp_path}/d.npz::label")).sections
+
+    assert codes.entities["d"]["model"]["nrmse"] is not None
+    assert codes.entities["d"]["lossless"]["packed_bytes"] is not None
+    assert (alerts.mean["model"]["frames"], alerts.mean["model"]["missing"]) == (400, 0)
+
+
 def test_variational_codes_tell_how_much_of_them_is_used(plant: Question, tmp_path: Path) -> None:
     samples = make_pump(np.random.default_rng(2), 256)
     variational = {"network": "dense", "latent": 2, "epochs": 1, "variational": VariationalConfig(), "codes": "int8"}

@@ -63,8 +63,9 @@ class Observation:
 
     @property
     def rows(self) -> NDArray[np.float32]:
-        """(k * hop, channels) the samples that are kept."""
-        return self.seen.reshape(-1, self.seen.shape[-1])
+        """(k * hop, channels) the samples that are kept; where one is missing, the center, as the network takes it."""
+        rows = self.seen.reshape(-1, self.seen.shape[-1])
+        return np.where(np.isnan(rows), np.array(self.manifest.scaling.center, np.float32), rows)
 
 
 def join(first: Observation, second: Observation) -> Observation:

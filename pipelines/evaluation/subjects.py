@@ -58,7 +58,7 @@ class Subject:
     @property
     def window(self) -> int:
         """Of the volumes, in frames; as published results choose it, from the first channel."""
-        return find_window(self.model.seen[:, :, 0].ravel()) // self.contract.hop
+        return find_window(self.model.rows[:, 0]) // self.contract.hop
 
 
 def pool(first: Subject, second: Subject) -> Subject:
