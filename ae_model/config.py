@@ -23,14 +23,14 @@ __all__ = [
     "require",
 ]
 
-Network = Literal["linear", "dense", "conv1d", "conv2d", "recurrent"]
+Network = Literal["constant", "linear", "dense", "conv1d", "conv2d", "recurrent"]
 Activation = Literal["relu", "elu", "gelu", "tanh"]
 Cell = Literal["lstm", "gru"]
 Loss = Literal["mse", "bce", "huber"]
 Optimizer = Literal["adam", "sgd"]
 Schedule = Literal["constant", "cosine", "plateau"]
 CodeDtype = Literal["float32", "int8"]
-ScalingKind = Literal["standard", "minmax", "minmax_shared", "none"]
+ScalingKind = Literal["standard", "robust", "minmax", "minmax_shared", "none"]
 ErrorScale = Literal["standardised", "plain"]
 LatentUse = Literal["ignored", "combined"]
 Missing = Literal["refuse", "mask"]
@@ -120,16 +120,22 @@ class NetworkConfig:
         require(self.batch_frames >= 1, "batch_frames", "at least 1", self.batch_frames)
         require(self.patience >= 1, "patience", "at least 1", self.patience)
         require(
-            self.loss != "bce" or self.scaling != "standard",
+            self.loss != "bce" or not self.centred,
             "loss",
-            "mse with scaling=standard, or another scaling with bce, whose data must lie in [0, 1]",
+            f"mse with scaling={self.scaling}, or another scaling with bce, whose data must lie in [0, 1]",
             self.loss,
         )
         require(
-            self.network != "linear" or self.loss == "mse",
+            not self.solved or self.loss == "mse",
             "loss",
-            "mse with network=linear, which is solved exactly",
+            f"mse with network={self.network}, which is solved exactly",
             self.loss,
+        )
+        require(
+            self.network != "constant" or self.centred,
+            "scaling",
+            "standard or robust with network=constant, which gives back their centre",
+            self.scaling,
         )
         self._check_layers()
         self._check_regularisers()
@@ -141,6 +147,16 @@ class NetworkConfig:
         return bool(self.sparse or self.corruption or self.contractive or self.variational)
 
     @property
+    def solved(self) -> bool:
+        """Whether the weights are computed and not descended to."""
+        return self.network in ("constant", "linear")
+
+    @property
+    def centred(self) -> bool:
+        """Whether scaled samples lie around 0, and wild ones are clipped."""
+        return self.scaling in ("standard", "robust")
+
+    @property
     def in_unit_range(self) -> bool:
         """Whether scaled samples have to lie in [0, 1]."""
         return self.loss == "bce" or (self.corruption is not None and self.corruption.kind == "salt_pepper")
@@ -149,7 +165,7 @@ class NetworkConfig:
         require(self.kernel >= 2, "kernel", "at least 2, as a layer takes every second sample", self.kernel)
         layered = len(self.hidden) > 0
         require(
-            layered or self.network in ("linear", "dense"),
+            layered or self.solved or self.network == "dense",
             "hidden",
             f"a layer with network={self.network}",
             self.hidden,
@@ -170,9 +186,9 @@ class NetworkConfig:
             self.variational,
         )
         require(
-            self.corruption is None or self.corruption.kind != "salt_pepper" or self.scaling != "standard",
+            self.corruption is None or self.corruption.kind != "salt_pepper" or not self.centred,
             "scaling",
-            "another than standard with corruption=salt_pepper, which sets samples to 0 or 1",
+            f"another than {self.scaling} with corruption=salt_pepper, which sets samples to 0 or 1",
             self.scaling,
         )
 
@@ -184,9 +200,9 @@ class NetworkConfig:
         require(0.0 <= self.momentum < 1.0, "momentum", "0 up to 1", self.momentum)
         require(not self.momentum or self.optimizer == "sgd", "momentum", "0 unless optimizer=sgd", self.momentum)
         require(
-            self.network != "linear" or not (self.momentum or self.schedule != "constant"),
+            not self.solved or not (self.momentum or self.schedule != "constant"),
             "network",
-            "no momentum and schedule=constant with network=linear, which is solved exactly",
+            f"no momentum and schedule=constant with network={self.network}, which is solved exactly",
             self.network,
         )
 
@@ -213,7 +229,7 @@ def check_code_size(contract: FrameContract, network: NetworkConfig) -> None:
         ConfigError: the code is no smaller than the frame, and nothing else holds it.
     """
     width = contract.length * len(contract.channels)
-    if network.latent >= width and not network.regularised:
+    if network.latent >= width and not network.regularised and network.network != "constant":
         raise ConfigError(
             f"latent: expected less than the {width} values of a frame ({contract.length} x "
             f"{len(contract.channels)}). Received: latent={network.latent}. Take a smaller code, or one of sparse, "

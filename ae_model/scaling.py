@@ -18,6 +18,9 @@ CLIP = 20.0
 # A channel whose spread is below one step of float32 at its own size holds no signal.
 _RESOLUTION = float(np.finfo(np.float32).eps)
 _TINY = 1e-30
+# Pairs of percentiles, and how far apart they are in standard deviations of a normal distribution.
+# The first is the interquartile range; a channel that rests longer than that shows its spread further out.
+_SPREADS = ((25, 75, 1.349), (5, 95, 3.290), (1, 99, 4.653))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +80,13 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Scaling:
-    """(frames - center) / scale per channel; ``standard`` then clips at +-CLIP.
+    """(frames - center) / scale per channel; ``standard`` and ``robust`` then clip at +-CLIP.
 
     Args:
-        kind: how center and scale were chosen. ``minmax_shared`` takes the lowest and the highest sample
-            of all channels together, for channels that are one quantity, such as the columns of an image.
+        kind: how center and scale were chosen. ``robust`` takes the median and the middle half of the
+            samples, which a tenth of faults among them hardly moves. ``minmax_shared`` takes the lowest and
+            the highest sample of all channels together, for channels that are one quantity, such as the
+            columns of an image.
         center: (channels,) in the channels' own units.
         scale: (channels,) likewise, never 0.
     """
@@ -93,7 +98,7 @@ class Scaling:
     @property
     def limit(self) -> float:
         """Largest magnitude of a scaled sample; infinite where nothing is clipped."""
-        return CLIP if self.kind == "standard" else float("inf")
+        return CLIP if self.kind in ("standard", "robust") else float("inf")
 
     def apply(self, frames: NDArray[Any]) -> NDArray[np.float32]:
         """Own units to scaled: (n, length, channels) float32.
@@ -127,14 +132,35 @@ class Scaling:
             )
 
 
+def from_percentiles(percentiles: Vector, statistics: Statistics) -> Scaling:
+    """The robust scaling: median, and the spread of the innermost percentiles that differ.
+
+    Args:
+        percentiles: (channels, 101) of the same samples as the statistics.
+        statistics: whose standard deviation serves a channel of which 98 % rest at one value.
+
+    Raises:
+        TrainingError: as ``from_statistics``.
+    """
+    plain = from_statistics("standard", **vars(statistics))
+    size = np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum))
+    scale = np.array(plain.scale)
+    for low, high, deviations in reversed(_SPREADS):
+        spread = (percentiles[:, high] - percentiles[:, low]) / deviations
+        scale = np.where((spread > _RESOLUTION * size) & (spread > _TINY), spread, scale)
+    return Scaling("robust", tuple(percentiles[:, 50].tolist()), tuple(scale.tolist()))
+
+
 def from_statistics(
     kind: ScalingKind, count: Vector, mean: Vector, variance: Vector, minimum: Vector, maximum: Vector
 ) -> Scaling:
-    """Choose center and scale; a constant channel keeps scale 1 and is only centered.
+    """Choose center and scale of any kind but ``robust``; a constant channel keeps scale 1 and is only centered.
 
     Raises:
         TrainingError: a channel has no sample, or a statistic is not finite.
     """
+    if kind == "robust":
+        raise ValueError("robust scaling comes from percentiles")
     if not np.all(count) or not all(np.isfinite(each).all() for each in (mean, variance, minimum, maximum)):
         raise TrainingError(
             f"statistics: expected those of at least one finite sample per channel. Received: count={count}, "

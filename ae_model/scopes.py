@@ -61,6 +61,16 @@ class Scope:
 EVERY_KEY = Scope()
 
 
+def find_cohort(pattern: str | None, key: str) -> str | None:
+    r"""The cohort that a pattern's first group names in a key; None where it finds none.
+
+    >>> find_cohort(r"^machine-(\d+)-", "machine-1-6")
+    '1'
+    """
+    found = re.search(pattern, key) if pattern else None
+    return (found[1] or None) if found else None
+
+
 def slug(key: str) -> str:
     """A folder's name for a key: no two keys have the same, and most read as they are.
 

@@ -144,7 +144,7 @@ def fit(
     fitted_on = _survey(_Frames(contract, scaling, training, "training"), config)
     judged_on = _survey(_Frames(contract, scaling, validation, "validation"), config)
     model = assemble(encoder, decoder, config)
-    if config.network == "linear":
+    if config.solved:
         history = _solve(encoder, decoder, config, fitted_on, judged_on, watch or Watch())
     else:
         history = _descend(model, config, fitted_on, judged_on, watch or Watch())
@@ -256,12 +256,13 @@ def _check_range(scaled: NDArray[np.float32], config: NetworkConfig) -> None:
 def _solve(
     encoder: Any, decoder: Any, config: NetworkConfig, training: _Frames, validation: _Frames, watch: Watch
 ) -> dict[str, list[float]]:
-    """Principal components: one pass gathers the moments, and there is nothing to descend."""
-    moments = linear.Moments(math.prod(training.contract.shape))
-    fill = _mean_frame(training) if training.contract.missing == "mask" else np.zeros(training.contract.shape)
-    for scaled in training.scaled():
-        moments.add(np.where(np.isnan(scaled), fill, scaled))
-    linear.solve(encoder, decoder, moments.mean, moments.covariance)
+    """Principal components, of which one pass gathers the moments, or nothing at all: there is nothing to descend."""
+    if config.network == "linear":
+        moments = linear.Moments(math.prod(training.contract.shape))
+        fill = _mean_frame(training) if training.contract.missing == "mask" else np.zeros(training.contract.shape)
+        for scaled in training.scaled():
+            moments.add(np.where(np.isnan(scaled), fill, scaled))
+        linear.solve(encoder, decoder, moments.mean, moments.covariance)
     logs = {
         "loss": _mean_error(encoder, decoder, training),
         "val_loss": _mean_error(encoder, decoder, validation),

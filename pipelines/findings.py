@@ -45,7 +45,8 @@ def check_counts(frames: dict[str, int], network: NetworkConfig, culprits: str =
         TrainingError: a split has too few frames.
     """
     why = f" by channel: {culprits}. Leave out a channel that is rarely usable" if culprits else ""
-    least = {TRAINING: LEAST_BATCHES * network.batch_frames, VALIDATION: 1, CALIBRATION: 1}
+    training = 1 if network.network == "constant" else LEAST_BATCHES * network.batch_frames
+    least = {TRAINING: training, VALIDATION: 1, CALIBRATION: 1}
     for split, count in least.items():
         if frames[split] < count:
             raise TrainingError(
@@ -84,11 +85,16 @@ def describe_channels(profile: Profile, contract: FrameContract, frames: int) ->
             "mean": float(statistics.mean[i]),
             "std": float(np.sqrt(statistics.variance[i])),
             "min": float(statistics.minimum[i]),
-            **{f"p{p}": float(profile.percentiles[i, p]) for p in _PERCENTILES},
+            **_percentiles(profile, i),
             "max": float(statistics.maximum[i]),
         }
         for i, (name, unit) in enumerate(zip(contract.channels, units, strict=True))
     ]
+
+
+def _percentiles(profile: Profile, channel: int) -> dict[str, float]:
+    found = profile.percentiles
+    return {} if found is None else {f"p{p}": float(found[channel, p]) for p in _PERCENTILES}
 
 
 def note(blocks: Sequence[WrittenBlock], profile: Profile, request: FitRequest, threshold: Threshold) -> list[str]:

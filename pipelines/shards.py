@@ -8,12 +8,15 @@ Of many recordings (25 and more) each is used whole, 18 + 2 + 5 of every 25 in o
 their names: clips are too short to part, and names often sort by speaker, day or kind.
 Items, such as images, are dealt likewise in 20 such rounds, a place being a run of them: their
 array often sorts by class, and neighbours are often alike, as of one writer or one film.
+
+Where each key has a model of its own, each key's recordings are parted for themselves, so that
+a key gets the same splits whatever else there is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -64,11 +67,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Shard:
-    """Parts that one worker reads: the element that Beam hands out."""
+    """Parts that one worker reads: the element that Beam hands out.
+
+    Args:
+        index: unlike any other's of the same key.
+        split: what the parts are for.
+        parts: in order.
+        key: of all parts; None where one model is for all keys.
+    """
 
     index: int
     split: str
     parts: tuple[Part, ...]
+    key: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +88,8 @@ class FrameBlock:
 
     Args:
         split: what they are for.
-        name: unlike any other block's, and the same at each reading; sorts as the frames do.
+        key: as the shard's.
+        name: unlike any other block's of the key, and the same at each reading; sorts as the frames do.
         frames: (n, length, channels) float32.
         unusable: frames left out because they are not finite or too large.
         faults: in how many of them each channel is at fault.
@@ -85,11 +97,20 @@ class FrameBlock:
     """
 
     split: str
+    key: str | None
     name: str
     frames: NDArray[np.float32]
     unusable: int
     faults: tuple[int, ...]
     example: str
+
+
+def plan_by_key(recordings: Sequence[Recording]) -> list[Shard]:
+    """The shards of each key, planned as if there were no other."""
+    by_key: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        by_key.setdefault(recording.key, []).append(recording)
+    return [replace(shard, key=key) for key, own in by_key.items() for shard in plan_shards(own)]
 
 
 def plan_shards(recordings: Sequence[Recording]) -> list[Shard]:
@@ -183,7 +204,7 @@ class _Pile:
         """All that lies here, as one block."""
         name = f"{self._shard.index:05d}-{self._blocks:05d}"
         left_out = (self._unusable, tuple(self._faults.tolist()), self._example)
-        block = FrameBlock(self._shard.split, name, np.concatenate(self._frames), *left_out)
+        block = FrameBlock(self._shard.split, self._shard.key, name, np.concatenate(self._frames), *left_out)
         self._blocks += 1
         self._clear()
         return block

@@ -28,11 +28,21 @@ class Profile:
 
     Args:
         statistics: exact.
-        percentiles: (channels, 101) float64, each within RANK_ERROR of its rank; NaN where a channel has no sample.
+        percentiles: (channels, 101) float64, each within RANK_ERROR of its rank; NaN where a channel has no
+            sample, and None where nobody asked.
     """
 
     statistics: Statistics
-    percentiles: NDArray[np.float64]
+    percentiles: NDArray[np.float64] | None = None
+
+
+def find_percentiles(batches: Iterable[NDArray[np.float32]], channels: int) -> NDArray[np.float64]:
+    """Percentiles (channels, 101) of frames, (n, length, channels) at a time, in one pass and bounded memory."""
+    combine = CombinePercentiles(channels)
+    sketch = combine.create_accumulator()
+    for frames in batches:
+        sketch = combine.add_input(sketch, frames)
+    return combine.extract_output(sketch)
 
 
 class CombineStatistics(beam.CombineFn):  # type: ignore[misc]
@@ -99,15 +109,22 @@ class CombinePercentiles(beam.CombineFn):  # type: ignore[misc]
 
 
 class CombineProfile(beam.combiners.SingleInputTupleCombineFn):  # type: ignore[misc]
-    """Frames (n, length, channels) to their Profile."""
+    """Frames (n, length, channels) to their Profile.
 
-    def __init__(self, channels: int) -> None:
-        """One pass feeds both combiners."""
-        super().__init__(CombineStatistics(channels), CombinePercentiles(channels))
+    Args:
+        channels: how many.
+        percentiles: whether to find them too; a sketch of 38 channels holds 3 MiB, as long as frames may come.
+    """
+
+    def __init__(self, channels: int, *, percentiles: bool = True) -> None:
+        """One pass feeds all combiners."""
+        super().__init__(CombineStatistics(channels), *([CombinePercentiles(channels)] if percentiles else []))
 
     def extract_output(self, accumulator: Any) -> Profile:
-        """Both results under their names."""
-        statistics, found = super().extract_output(accumulator)
+        """The results under their names."""
+        statistics, *found = super().extract_output(accumulator)
+        if not found:
+            return Profile(statistics)
         percentiles = np.full((len(statistics.count), _QUANTILES + 1), np.nan)
-        percentiles[statistics.count > 0] = found
+        percentiles[statistics.count > 0] = found[0]
         return Profile(statistics, percentiles)

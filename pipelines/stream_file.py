@@ -1,6 +1,6 @@
 """The stream file: one YAML that says where frames come from, what they are and where results go.
 
-    name, input, frame, model, score, threshold, outputs, guarantee, kafka, breaker
+    name, input, key, cohort, frame, model, score, threshold, outputs, guarantee, kafka, breaker
 
 An unknown key is an error. Whatever can change a score is copied into the artifact
 at training, so a stream file that was edited since cannot.
@@ -124,6 +124,12 @@ class StreamFile(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="Also the model's name.")
     input: InputConfig
+    key: str | None = Field(
+        default=None, min_length=1, description="What a record's key names, such as machine; asks for a model per key."
+    )
+    cohort: str | None = Field(
+        default=None, min_length=1, description="Pattern, searched for in a key, whose first group names its cohort."
+    )
     frame: FrameConfig = FrameConfig()
     model: NetworkConfig = NetworkConfig()
     score: ScoreConfig = ScoreConfig()
@@ -158,6 +164,7 @@ class StreamFile(_Strict):
         ScoreFormula.plain(self.contract, self.score.newest)
         if self.threshold.false_alarms_per_day is not None and self.input.rate_hz is None:
             raise ValueError("threshold.false_alarms_per_day: expected input.rate_hz with it. Received: rate_hz=None.")
+        self._check_cohort()
         return self
 
     def _check_missing(self) -> None:
@@ -166,6 +173,20 @@ class StreamFile(_Strict):
             raise ValueError(
                 f"frame.missing: expected refuse with {kind}, which has no word for a missing sample. "
                 "Received: missing='mask'."
+            )
+
+    def _check_cohort(self) -> None:
+        if self.cohort is None:
+            return
+        if self.key is None:
+            raise ValueError(f"cohort: expected key beside it, which a cohort is of. Received: cohort={self.cohort!r}.")
+        try:
+            groups = re.compile(self.cohort).groups
+        except re.error as exc:
+            raise ValueError(f"cohort: expected a pattern. Received: cohort={self.cohort!r} ({exc}).") from exc
+        if groups == 0:
+            raise ValueError(
+                f"cohort: expected a pattern with a group, such as '^(hall-[0-9]+)-'. Received: cohort={self.cohort!r}."
             )
 
     @property

@@ -1,13 +1,7 @@
 """``latentstream train``: recordings to a published model, as one Beam pipeline.
 
-::
-
-    shards ─> ReadShards ─> frame blocks ─┬─> WriteExamples ───────────────────┬─> FitModel ─> candidates, verdict
-                                          └─> training only ─> CombineProfile ─┘
-
-Elements are blocks of frames, never single ones. The pipeline leaves candidates in a
-folder of its own beside the models; this process publishes them when all has gone
-well, and removes the folder in any case.
+The pipeline (train_graph.py) leaves candidates in a folder of its own beside the models; this
+process publishes them when all has gone well, and removes the folder in any case.
 """
 
 from __future__ import annotations
@@ -19,24 +13,18 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
-
 from ae_model import artifact
 from ae_model.config import FrameContract, check_code_size
 from ae_model.naming import name_network
 from ae_model.scratch import scratch_folder
 from pipelines.engines import make_options
-from pipelines.examples import write_examples
 from pipelines.findings import check_counts
-from pipelines.fit_model import FitModel, Outcome, reporting
-from pipelines.prism import serving
+from pipelines.fit_model import Outcome, reporting
 from pipelines.samples import Recording, find_recordings
-from pipelines.shards import SPLITS, TRAINING, FrameBlock, Shard, plan_shards, read_frames
-from pipelines.statistics import CombineProfile
+from pipelines.shards import SPLITS, Shard, plan_shards
 from pipelines.stream_file import StreamFile
-from pipelines.trial import BASELINE, MODEL, FitRequest, WrittenBlock, baseline_name
+from pipelines.train_graph import Job, run_job
+from pipelines.trial import BASELINE, MODEL, FitRequest, baseline_name
 from pipelines.unfinished import forget
 
 
@@ -115,7 +103,7 @@ def train_stream(
     with scratch_folder(Path(models), f".training-{stream.name}-") as work:
         request = make_request(stream, data, Path(models), work, curves)
         with reporting(request.work, report):
-            run_pipeline(shards, request, options)
+            run_job(shards, Job({request.name: request}, {None: [request.name]}, stream.contract, str(work)), options)
         outcome = Outcome.read(work)
         version = publish(request, outcome.verdict.passed)
     forget(models, stream.name)
@@ -150,69 +138,6 @@ def make_request(stream: StreamFile, data: str, models: Path, work: Path, curves
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     parts = (stream.name, stream.contract, stream.model, stream.score, stream.threshold)
     return FitRequest(*parts, data=data, created=created, models=str(models), work=str(work), curves=curves)
-
-
-def run_pipeline(shards: Sequence[Shard], request: FitRequest, options: PipelineOptions) -> None:
-    """Run the whole batch job; candidates and outcome are in the run's folder afterwards."""
-    with serving(options), beam.Pipeline(options=options) as pipeline:
-        blocks = (
-            pipeline
-            | "ListShards" >> beam.Create(shards)
-            # Without it a cluster would read all shards on the worker that listed them.
-            | "SpreadShards" >> beam.Reshuffle()
-            | "ReadShards" >> beam.ParDo(ReadShards(request.name, request.contract))
-        )
-        profile = (
-            blocks
-            | "KeepTraining" >> beam.FlatMap(training_frames)
-            | "CombineProfile" >> beam.CombinePerKey(CombineProfile(len(request.contract.channels)))
-        )
-        written = blocks | "WriteExamples" >> beam.ParDo(WriteExamples(request.work, request.contract))
-        grouped = {"blocks": written, "profile": profile} | "GroupByModel" >> beam.CoGroupByKey()
-        _ = grouped | "FitModel" >> beam.ParDo(FitModel(request))
-
-
-def training_frames(element: tuple[str, FrameBlock]) -> Iterator[tuple[str, Any]]:
-    """The frames that statistics may see."""
-    name, block = element
-    if block.split == TRAINING and len(block.frames):
-        yield name, block.frames
-
-
-class ReadShards(beam.DoFn):  # type: ignore[misc]
-    """Shards to (model, FrameBlock)."""
-
-    def __init__(self, name: str, contract: FrameContract) -> None:
-        """Keep the model's name, which is the key, and what a frame is."""
-        self._name = name
-        self._contract = contract
-        self._frames = Metrics.counter("latentstream", "frames")
-        self._unusable = Metrics.counter("latentstream", "unusable")
-
-    def process(self, shard: Shard) -> Iterator[tuple[str, FrameBlock]]:
-        """Read a shard block by block."""
-        for block in read_frames(shard, self._contract):
-            self._frames.inc(len(block.frames))
-            self._unusable.inc(block.unusable)
-            yield self._name, block
-
-
-class WriteExamples(beam.DoFn):  # type: ignore[misc]
-    """(model, FrameBlock) to (model, WrittenBlock): one TFRecord file each, the same if done again."""
-
-    def __init__(self, work: str, contract: FrameContract) -> None:
-        """Keep the run's folder and what a frame is."""
-        self._work = work
-        self._contract = contract
-
-    def process(self, element: tuple[str, FrameBlock]) -> Iterator[tuple[str, WrittenBlock]]:
-        """Write one block."""
-        name, block = element
-        path = Path(self._work) / "examples" / block.split / f"{block.name}.tfrecord"
-        if len(block.frames):
-            write_examples(path, block.frames, self._contract)
-        left_out = (block.unusable, block.faults, block.example)
-        yield name, WrittenBlock(block.split, str(path), len(block.frames), *left_out)
 
 
 def publish(request: FitRequest, promoted: bool) -> int:

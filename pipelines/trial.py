@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from ae_model import artifact
 from ae_model.calibration import Threshold, fit_threshold
 from ae_model.config import FrameContract, NetworkConfig, ScoreConfig, ThresholdConfig
-from ae_model.scaling import Scaling, from_statistics
+from ae_model.scaling import Scaling, from_percentiles, from_statistics
+from ae_model.scopes import EVERY_KEY, Scope
 from ae_model.watch import Watch
 from pipelines.batch_size import find_batch_frames
 from pipelines.examples import read_examples
 from pipelines.portraits import draw
 from pipelines.shards import CALIBRATION, SPLITS, TRAINING, VALIDATION
-from pipelines.statistics import Profile
+from pipelines.statistics import Profile, find_percentiles
 from pipelines.unfinished import progress_file
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class FitRequest:
         data: the data, as the person named it.
         created: when, ISO 8601 in UTC.
         models: folder of models, for the current version.
-        work: folder of this run, for candidates and the outcome.
+        work: folder for its candidates and the outcome.
         curves: folder for losses as TensorBoard reads them, or none.
+        scope: for which keys it will answer.
     """
 
     name: str
@@ -62,6 +64,7 @@ class FitRequest:
     models: str
     work: str
     curves: str | None = None
+    scope: Scope = EVERY_KEY
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,12 @@ class Trial:
         return self._judge(self._fit(network))
 
     def run_baseline(self) -> Judged | None:
-        """Fit the exact linear autoencoder of the same latent size; None where there is none, or it is a copy."""
+        """Fit the exact linear autoencoder of the same latent size; None where there is none, or nothing to compare."""
         from ae_model.networks.linear import MAX_WIDTH
 
         width = math.prod(self.request.contract.shape)
+        if self.request.network.network == "constant":
+            return None
         if width > MAX_WIDTH:
             self.report(
                 f"no baseline: a frame has {width} values, more than the {MAX_WIDTH} that can be solved exactly"
@@ -131,7 +136,7 @@ class Trial:
     def export(
         self, folder: str, name: str, judged: Judged, frames: dict[str, int], metrics: dict[str, dict[str, float]]
     ) -> None:
-        """Write a candidate under the run's folder, in place of one that an earlier try left."""
+        """Write a candidate under the request's folder, in place of one that an earlier try left."""
         path = Path(self.request.work) / folder
         shutil.rmtree(path, ignore_errors=True)
         facts = artifact.Facts(
@@ -142,6 +147,7 @@ class Trial:
             threshold=judged.threshold,
             metrics=metrics,
             batch_frames=find_batch_frames(judged.fitted.infer, self.request.contract.shape),
+            scope=self.request.scope,
         )
         golden = self._golden()
         pictures = draw(name, judged.fitted, judged.threshold, judged.scores, golden)
@@ -159,7 +165,7 @@ class Trial:
             self.scaling,
             batches(TRAINING),
             batches(VALIDATION),
-            self._watch() if network.network != "linear" else None,
+            None if network.solved else self._watch(),
         )
 
     def _watch(self) -> Watch:
@@ -214,9 +220,21 @@ def _latent_metrics(fitted: Fitted) -> dict[str, float]:
     return {"active_units": float(fitted.code_use.active_units), "kl": sum(fitted.code_use.divergences)}
 
 
-def make_scaling(request: FitRequest, profile: Profile) -> Scaling:
-    """The scaling of the training frames."""
-    return from_statistics(request.network.scaling, **vars(profile.statistics))
+def make_scaling(request: FitRequest, profile: Profile, training: Sequence[Path]) -> Scaling:
+    """The scaling of the training frames, whose files are read once more where it takes percentiles that nobody found.
+
+    Args:
+        request: what kind of scaling.
+        profile: of the training frames.
+        training: files of their examples.
+    """
+    if request.network.scaling != "robust":
+        return from_statistics(request.network.scaling, **vars(profile.statistics))
+    percentiles = profile.percentiles
+    if percentiles is None:
+        frames = read_examples(training, request.contract).as_numpy_iterator()
+        percentiles = find_percentiles(frames, len(request.contract.channels))
+    return from_percentiles(percentiles, profile.statistics)
 
 
 def paths_by_split(blocks: Sequence[WrittenBlock]) -> dict[str, list[Path]]:

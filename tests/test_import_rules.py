@@ -11,9 +11,19 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("ae_model", "pipelines", "infra")
 WIRING = {"pipelines", "infra", "tests", "apache_beam", "kafka", "pyarrow", "tfx_bsl"}
 TENSORFLOW = {"tensorflow", "keras"}
-KNOW_TENSORFLOW = {"networks", "training", "descent", "progress", "curves", "artifact", "verify", "model"}
+KNOW_TENSORFLOW = {
+    "networks",
+    "training",
+    "descent",
+    "progress",
+    "curves",
+    "keras_hooks",
+    "artifact",
+    "verify",
+    "model",
+}
 # What a command does from end to end; they may share parts with each other.
-PROGRAMS = {f"pipelines.{name}" for name in ("stream", "backfill", "train", "bench")}
+PROGRAMS = {f"pipelines.{name}" for name in ("stream", "backfill", "train", "train_keys", "bench")}
 COMMAND_LINE = {"pipelines.cli", "pipelines.commands"}
 
 

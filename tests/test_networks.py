@@ -181,3 +181,22 @@ def test_minmax_scaling_is_not_clipped(graph):
     far = tf.fill((1, 5, 2), 1e6)
 
     assert open_graph.infer(far)["errors"].numpy()[0] > 1e6 > graph.infer(far)["errors"].numpy()[0]
+
+
+def test_constant_network_gives_back_the_centre_and_has_a_code_of_zeros():
+    encoder, decoder = build(CONTRACT, NetworkConfig("constant", latent=12, scaling="robust"))
+    frames = np.random.default_rng(3).normal(size=(7, 5, 2)).astype(np.float32)
+
+    codes = encoder(frames).numpy()
+
+    assert (codes.shape, codes.any()) == ((7, 12), False)
+    assert (decoder(codes).shape, decoder(codes + 1).numpy().any()) == ((7, 5, 2), False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"scaling": "minmax"}, "standard or robust"), ({"hidden": (8,)}, "hidden"), ({"loss": "huber"}, "mse")],
+)
+def test_constant_network_takes_only_what_it_uses(wrong, message):
+    with pytest.raises(ConfigError, match=message):
+        NetworkConfig(**{"network": "constant", "scaling": "robust", **wrong})

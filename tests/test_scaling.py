@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ae_model.config import from_mapping
 from ae_model.exceptions import FrameError, TrainingError
-from ae_model.scaling import Scaling, Statistics, from_statistics
+from ae_model.scaling import Scaling, Statistics, from_percentiles, from_statistics
 
 FRAMES = np.array([[[0.0, 5.0], [2.0, 5.0]], [[4.0, 5.0], [6.0, 5.0]]], np.float32)
 
@@ -129,3 +129,34 @@ def test_scaling_survives_its_mapping():
     scaling = Scaling("minmax", (1.5, -2.0), (0.5, 3.0))
 
     assert from_mapping(Scaling, asdict(scaling)) == scaling
+
+
+def test_robust_scaling_ignores_a_tenth_of_faults():
+    samples = np.concatenate([np.arange(90.0), np.full(10, 1e6)])
+    percentiles = np.percentile(samples, np.arange(101))[None]
+
+    scaling = from_percentiles(percentiles, Statistics.of(samples.reshape(-1, 1, 1)))
+
+    assert scaling.kind == "robust"
+    assert scaling.center == (49.5,)
+    assert scaling.scale == pytest.approx(((74.25 - 24.75) / 1.349,))
+    assert scaling.apply(np.array([[[1e6]]], np.float32)).item() == 20.0
+
+
+@pytest.mark.parametrize(
+    ("busy", "scale"),
+    [(0, 1.0), (10, 1 / 3.290), (3, 1 / 4.653), (1, float(np.sqrt(0.01 * 0.99)))],
+)
+def test_robust_scale_of_a_channel_that_mostly_rests_comes_from_further_out(busy, scale):
+    samples = np.concatenate([np.full(100 - busy, 5.0), np.full(busy, 6.0)])
+    percentiles = np.percentile(samples, np.arange(101), method="lower")[None]
+
+    scaling = from_percentiles(percentiles, Statistics.of(samples.reshape(-1, 1, 1)))
+
+    assert scaling.center == (5.0,)
+    assert scaling.scale == pytest.approx((scale,))
+
+
+def test_robust_scaling_without_percentiles_is_refused():
+    with pytest.raises(ValueError, match="percentiles"):
+        from_statistics("robust", **vars(Statistics.of(FRAMES)))

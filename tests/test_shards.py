@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ae_model.config import FrameContract
 from ae_model.frames import cut
 from pipelines import shards
 from pipelines.samples import Recording, find_recordings
-from pipelines.shards import plan_shards, read_frames
+from pipelines.shards import plan_by_key, plan_shards, read_frames
 
 ONE = FrameContract(channels=("a",))
 
@@ -45,6 +46,18 @@ def test_many_recordings_are_used_whole_in_rounds(tmp_path: Path) -> None:
         "calibration": ["clip20", "clip21", "clip22", "clip23", "clip24"],
     }
     assert all((part.start, part.stop) == (0, 10) for shard in planned for part in shard.parts)
+
+
+def test_each_key_is_parted_as_if_it_were_alone(tmp_path: Path) -> None:
+    recordings = [record(tmp_path, rows, f"key{rows}") for rows in (100, 200)]
+
+    planned = plan_by_key(recordings)
+
+    assert [(shard.key, replace(shard, key=None)) for shard in planned] == [
+        *(("key100", shard) for shard in plan_shards(recordings[:1])),
+        *(("key200", shard) for shard in plan_shards(recordings[1:])),
+    ]
+    assert [block.key for shard in planned for block in read_frames(shard, ONE)] == ["key100"] * 3 + ["key200"] * 3
 
 
 @given(rows=st.integers(0, 300), length=st.integers(1, 12), hop=st.integers(1, 12), block=st.integers(1, 50))

@@ -71,10 +71,10 @@ def test_address_given_wins_over_the_file() -> None:
 
 
 BAD = {
-    "misspelt section": ({"frames": {}}, "f.yaml, frames: expected one of breaker, frame, guarantee"),
+    "misspelt section": ({"frames": {}}, "f.yaml, frames: expected one of breaker, cohort, frame, guarantee"),
     "misspelt key": (
         {"frame": {"lenght": 3}},
-        "f.yaml, frame.lenght: expected one of hop, length. Received: lenght. Did you mean 'length'?",
+        "f.yaml, frame.lenght: expected one of hop, length, missing. Received: lenght. Did you mean 'length'?",
     ),
     "misspelt model key": ({"model": {"lattent": 3}}, "Received: lattent. Did you mean 'latent'?"),
     "misspelt security key": ({"kafka": {"security": {"pasword": "env:X"}}}, "Did you mean 'password'?"),
@@ -101,6 +101,12 @@ BAD = {
         "f.yaml, guarantee: expected 'at_least_once'. Received: guarantee='exactly_once'.",
     ),
     "one topic twice": ({"outputs": {"codes": "plant.press.frames.v1"}}, "expected topics that differ"),
+    "cohort without key": ({"cohort": "^(a)"}, "f.yaml: cohort: expected key beside it"),
+    "cohort that names none": (
+        {"key": "press", "cohort": "^a-"},
+        "f.yaml: cohort: expected a pattern with a group, such as '^(hall-[0-9]+)-'. Received: cohort='^a-'.",
+    ),
+    "cohort that is no pattern": ({"key": "press", "cohort": "("}, "f.yaml: cohort: expected a pattern. Received"),
     "no dead letters": ({"outputs": {"dead_letters": None}}, "f.yaml, outputs.dead_letters: expected text."),
 }
 

@@ -1,6 +1,7 @@
 """Autoencoders: one file per family, each a pair of Keras models, and what may be composed with any of them.
 
     linear, dense, conv1d, conv2d, recurrent           encoder and decoder
+    constant                                           what is usual, with nothing encoded
     corruption, sparse, contractive, variational       what is done to them in training, by ``assemble``
     graph                                              what is exported
 
@@ -12,9 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 from ae_model.config import FrameContract, NetworkConfig, check_code_size
-from ae_model.networks import conv1d, conv2d, dense, linear, recurrent
+from ae_model.networks import constant, conv1d, conv2d, dense, linear, recurrent
 
 _FAMILIES = {
+    "constant": constant.build,
     "linear": linear.build,
     "dense": dense.build,
     "conv1d": conv1d.build,
