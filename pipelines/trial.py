@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ae_model import artifact
 from ae_model.calibration import Threshold, fit_threshold
+from ae_model.codes import count_clipped
 from ae_model.config import FrameContract, NetworkConfig, ScoreConfig, ThresholdConfig
 from ae_model.scaling import Scaling, from_percentiles, from_statistics
 from ae_model.scopes import EVERY_KEY, Scope
@@ -186,18 +187,20 @@ class Trial:
 
     def _judge(self, fitted: Fitted) -> Judged:
         fitted = fitted.calibrated(self.request.score, lambda: self.frames(CALIBRATION))
-        validation, _ = self._infer(fitted, VALIDATION)
-        calibration, scores = self._infer(fitted, CALIBRATION)
+        validation, _, _ = self._infer(fitted, VALIDATION)
+        calibration, scores, clipped = self._infer(fitted, CALIBRATION)
         threshold = fit_threshold(scores, self.request.threshold, self.request.contract)
         means = {"validation_error": float(validation.mean()), "calibration_error": float(calibration.mean())}
-        return Judged(fitted, threshold, scores, {**means, "threshold": threshold.value, **_latent_metrics(fitted)})
+        about_codes = {**_latent_metrics(fitted), **({"clipped": clipped} if fitted.config.codes == "int8" else {})}
+        return Judged(fitted, threshold, scores, {**means, "threshold": threshold.value, **about_codes})
 
-    def _infer(self, fitted: Fitted, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Errors and scores of a split, each (n,)."""
+    def _infer(self, fitted: Fitted, split: str) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        """Errors and scores of a split, each (n,), and the share of frames with a clipped code."""
         # Two numbers are kept of each frame; codes and reconstructions would grow with the data.
-        pairs = [(said.errors, said.scores) for said in map(fitted.infer, self.frames(split))]
-        errors, scores = (np.concatenate(column).astype(np.float64) for column in zip(*pairs, strict=True))
-        return errors, scores
+        said = map(fitted.infer, self.frames(split))
+        kept = [(each.errors, each.scores, [count_clipped(each.codes)]) for each in said]
+        errors, scores, clipped = (np.concatenate(column).astype(np.float64) for column in zip(*kept, strict=True))
+        return errors, scores, float(clipped.sum()) / len(errors)
 
     def _golden(self) -> NDArray[np.float32]:
         first = next(self.frames(CALIBRATION))

@@ -61,6 +61,14 @@ def test_images_are_counted_as_items_and_dealt_in_their_shares(
     assert not any("constant" in note for note in summary.notes)
 
 
+def test_codes_that_the_steps_do_not_reach_are_counted_in_the_manifest(
+    trained: tuple[Path, TrainSummary, list[str]],
+) -> None:
+    metrics = Detector.load(artifact.resolve(trained[0], "mnist")).manifest.metrics
+
+    assert metrics["model"]["clipped"] == metrics["baseline"]["clipped"] == 0.0
+
+
 def test_the_model_card_shows_images_and_what_is_left_of_them(trained: tuple[Path, TrainSummary, list[str]]) -> None:
     folder = Path(trained[1].path)
 
