@@ -79,6 +79,7 @@ def test_recall_and_false_episodes_are_counted_by_hand(tmp_path: Path) -> None:
     assert [found["model"][name] for name in counts] == [1440, 0, 2, 4, 1.0, 0.5, 2.0, 300.0]
     points = ("point_precision", "point_recall", "false_alarm_rate", "recall_at_budget")
     assert [found["model"][name] for name in points] == [1 / 4, 1 / 11, 3 / 1429, 0.0]
+    assert found["model"]["point_f1"] == pytest.approx(2 / 15)
     assert found["random"]["auc_pr"] == pytest.approx(11 / 1440)
 
 

@@ -123,6 +123,19 @@ def test_model_worse_than_chance_is_called_so() -> None:
     ]
 
 
+def test_alarm_that_is_always_on_is_called_so() -> None:
+    numbers: Numbers = {"events": 1, "vus_pr": 0.3, "auc_pr": 0.3, "event_recall": 1.0, "false_alarm_rate": 0.99}
+    roles = {"model": {**numbers, "false_episodes_per_day": 0.0}, "random": {"vus_pr": 0.2}}
+
+    section = alerts.make_section({"a": roles, "b": roles})
+
+    assert section.notes == [
+        "The numbers rest on 2 events of 2 entities.",
+        "No entity has 2 events or more: read the mean, and none of them by itself.",
+        "The model alerts for 99% of the unlabelled time: its recall and its few false episodes mean nothing.",
+    ]
+
+
 def test_recordings_meet_by_key() -> None:
     a, b, other = (make_recording(key) for key in ("a", "b", "c"))
 

@@ -21,7 +21,7 @@ GAP_MINUTES = 10.0
 # Thresholds tried for a budget: each of the highest scores, then one in every 100 or so by rank.
 _RANKS = 400
 # An alarm that is on for most of the unlabelled time is none, however few its episodes.
-_ALWAYS_ON = 0.5
+ALWAYS_ON = 0.5
 
 
 def events(labels: NDArray[Any]) -> list[tuple[int, int]]:
@@ -164,7 +164,7 @@ def recall_at_budget(
     for threshold in _falling_thresholds(scores, labels):
         alerts = ~(scores < threshold)
         # Lower still, episodes flow together and become fewer: an alarm without an end costs nothing.
-        always_on = false_alarm_rate(alerts, labels) > _ALWAYS_ON
+        always_on = false_alarm_rate(alerts, labels) > ALWAYS_ON
         if always_on or false_episodes_per_day(alerts, labels, rate_hz, gap_minutes) > per_day:
             break
         best = event_recall(alerts, labels)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ae_model.config import FrameContract
 from ae_model.metrics import alerts as metrics
+from ae_model.metrics.alerts import ALWAYS_ON
 from ae_model.metrics.ranking import rank_at_random, rank_rows
 from pipelines.evaluation.observation import Scores
 from pipelines.evaluation.section import BASELINE, MODEL, RANDOM, Column, Numbers, Section, known, set_against
@@ -36,12 +37,14 @@ COLUMNS = (
     Column("recall_at_budget", "recall ceiling at 1 a day", ".2f"),
     Column("point_precision", "point precision", ".2f"),
     Column("point_recall", "point recall", ".2f"),
+    Column("point_f1", "point F1", ".2f"),
     Column("false_alarm_rate", "false-alarm rate", ".2%"),
 )
 _INTRO = (
     "Ranking numbers need no threshold and stand beside a random score. Event recall, false episodes and delay are "
     "those of the threshold that was fitted on calibration frames, without labels; delay is of the events that were "
-    "found. The recall ceiling looks at the labels: the best that any threshold reaches at one false episode a day."
+    "found. The recall ceiling looks at the labels: the best that any threshold reaches at one false episode a day. "
+    "Point F1 is no measure by itself: an alarm that is always on has one too, beside its false-alarm rate of 100 %."
 )
 
 
@@ -64,6 +67,7 @@ def measure(scores: Scores, truth: NDArray[np.bool_], window: int, contract: Fra
         **_by_time(alerts, ranks, truth, rate_hz),
         "point_precision": precision,
         "point_recall": recall,
+        "point_f1": 2 * precision * recall / (precision + recall) if precision + recall > 0 else math.nan,
         "false_alarm_rate": metrics.false_alarm_rate(alerts, truth),
     }
     counts = {"frames": len(truth), "missing": len(truth) - len(scores.numbers), "events": len(metrics.events(truth))}
@@ -107,12 +111,26 @@ def _judge(section: Section) -> list[str]:
     few = [name for name, count in zip(section.entities, events, strict=True) if count < FEW_EVENTS]
     if sum(events) < FEW_EVENTS:
         return [*notes, "One event proves nothing: evaluate it with other entities. No comparison is made."]
-    if few:
-        notes.append(f"Fewer than {FEW_EVENTS} events, to be read with the others only: {', '.join(few)}.")
+    notes += [_name_few(few, len(events))] if few else []
     mean = section.mean
     notes += [set_against(section, "vus_pr", "VUS-PR"), set_against(section, "auc_pr", "AUC-PR")]
-    notes += [_beside_random(mean), _rates_differ(mean)]
+    notes += [_beside_random(mean), _always_on(mean), _rates_differ(mean)]
     return [note for note in notes if note]
+
+
+def _name_few(few: list[str], entities: int) -> str:
+    if len(few) == entities:
+        return f"No entity has {FEW_EVENTS} events or more: read the mean, and none of them by itself."
+    return f"Fewer than {FEW_EVENTS} events, to be read with the others only: {', '.join(few)}."
+
+
+def _always_on(mean: Mapping[str, Numbers]) -> str:
+    share = mean[MODEL]["false_alarm_rate"]
+    if share is None or share <= ALWAYS_ON:
+        return ""
+    return (
+        f"The model alerts for {share:.0%} of the unlabelled time: its recall and its few false episodes mean nothing."
+    )
 
 
 def _beside_random(mean: Mapping[str, Numbers]) -> str:
