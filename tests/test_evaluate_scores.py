@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ae_model.config import FrameContract
 from ae_model.exceptions import ConfigError
+from pipelines.cli import main
 from pipelines.evaluate import evaluate_scores
 from pipelines.evaluation.inputs import label_frames
 from pipelines.stream_file import StreamFile, parse_stream
@@ -27,6 +30,7 @@ def make_stream(length: int = 1, rate_hz: float | None = MINUTE) -> StreamFile:
         "name": "pump",
         "input": {"topic": "plant.pump.frames.v1", "channels": 3, "rate_hz": rate_hz},
         "frame": {"length": length},
+        "model": {"latent": 1},
     }
     return parse_stream(document)
 
@@ -170,6 +174,29 @@ def test_table_that_is_no_score_table_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="expected a readable score table"):
         evaluate_scores(make_stream(), str(tmp_path / "x.parquet"), write_labels(tmp_path / "l.npz", [0]))
+
+
+def test_command_prints_the_report_and_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pump.yaml").write_text(yaml.safe_dump(make_stream().model_dump(mode="json")))
+    table = write_scores(tmp_path / "s.parquet", [0, 1, 2, 3], [0, 2, 0, 2])
+    labels = write_labels(tmp_path / "l.npz", [0, 1, 0, 1])
+    words = ["evaluate", str(tmp_path / "pump.yaml"), "--scores", table, "--labels", labels]
+
+    as_text = main([*words, "--out", str(tmp_path / "out")]), capsys.readouterr().out
+    as_json = main([*words, "-o", "json"]), capsys.readouterr().out
+
+    assert as_text == (0, (tmp_path / "out" / "report.md").read_text())
+    assert "The numbers rest on 2 events of 1 entity." in as_text[1]
+    assert (as_json[0], json.loads(as_json[1])["alerts"]["mean"]["model"]["event_recall"]) == (0, 1.0)
+
+
+def test_scores_without_labels_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pump.yaml").write_text(yaml.safe_dump(make_stream().model_dump(mode="json")))
+
+    code = main(["evaluate", str(tmp_path / "pump.yaml"), "--scores", "s.parquet"])
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith("error: evaluate --scores: expected --labels")
 
 
 def test_columns_read_are_those_of_the_score_table() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 
 from pipelines.pictures.canvas import AMBER, BLUE, GREY, INK, RED, add_legend, new_figure, save
 
+# So many letters of names fit beside each other.
+_FLAT_LETTERS = 90
 _BAR_COLOURS = (BLUE, GREY, AMBER, RED)
 
 
@@ -39,7 +41,7 @@ def plot_entities(
         axes.bar(places + shift, heights, width * 0.92, color=colour, label=f"{name} (mean {mean:.3f})")
         axes.axhline(mean, color=colour, lw=1.2, ls=":")
     axes.axhline(0, color=INK, lw=0.8)
-    tilted = len(names) > 8 or max(map(len, names), default=0) > 12
+    tilted = sum(map(len, names)) > _FLAT_LETTERS
     axes.set_xticks(places, names, rotation=35 if tilted else 0, ha="right" if tilted else "center")
     axes.set(ylabel=label, xlim=(-0.6, len(names) - 0.4))
     axes.grid(visible=False, axis="x")
