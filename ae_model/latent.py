@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 # A dimension is active when its mean code varies by more than this over the frames.
 # Source: Burda, Grosse and Salakhutdinov 2016, section 5.2.
 ACTIVE_VARIANCE = 0.01
@@ -23,13 +26,21 @@ class Prior:
     means: tuple[tuple[float, ...], ...]
     deviations: tuple[tuple[float, ...], ...]
 
+    @property
+    def variances(self) -> NDArray[np.float64]:
+        """(latent,) of the whole mixture."""
+        weights, means = np.array(self.weights), np.array(self.means)
+        squares = np.square(self.deviations) + np.square(means)
+        variances: NDArray[np.float64] = weights @ squares - np.square(weights @ means)
+        return variances
+
 
 @dataclass(frozen=True)
 class CodeUse:
     """How much of the code carries anything, on frames that training never saw.
 
     Args:
-        variances: (latent,) of the mean code over frames.
+        variances: (latent,) of the mean code over frames, over that of the prior.
         divergences: (latent,) nats that each dimension tells of a frame: its divergence from the prior,
             averaged over frames.
     """

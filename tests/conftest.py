@@ -64,6 +64,12 @@ def fresh_process() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def zoo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where ``zoo.exported`` puts its models, each once."""
+    return tmp_path_factory.mktemp("zoo")
+
+
+@pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that holds the small one, for tests that leave it as it is."""
     import small_models

@@ -26,7 +26,7 @@ FRAMES = zoo.make_frames(60, seed=3)
 def corrupt(kind: Any, amount: float, frames: Any = MANY, **settings: Any) -> Any:
     keras.utils.set_random_seed(1)
     config = NetworkConfig(corruption=CorruptionConfig(kind, amount), scaling="minmax", **settings)
-    return Corrupt(config)(frames).numpy()
+    return Corrupt(config, channels=3)(frames).numpy()
 
 
 def assembled(config: NetworkConfig) -> tuple[Any, Any, Any]:

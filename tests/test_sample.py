@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import wave
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +26,13 @@ frame: {{length: 7}}
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(zoo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with a variational one, two versions of it, and one that is not."""
     folder = tmp_path_factory.mktemp("drawn")
     for name in ("variational", "variational", "dense"):
-        artifact.publish(zoo.exported(name, folder), folder / "models", "zoo")
-    artifact.promote(folder / "models", "zoo", 2)
-    return folder / "models"
+        artifact.publish(zoo.exported(name, zoo_folder), folder, "zoo")
+    artifact.promote(folder, "zoo", 2)
+    return folder
 
 
 def sample(models: Path, out: Path, count: int = 20, seed: int = 1, version: int | None = None) -> Path:
@@ -140,10 +139,11 @@ def test_command_says_in_one_line_that_a_model_cannot_draw(
 def test_artifact_of_a_variational_model_shows_its_samples() -> None:
     from pipelines.portraits import draw
 
+    frames = zoo.make_frames(60, seed=3)
     model = zoo.fitted("variational")
-    scores = model.infer(zoo.make_frames(60, seed=3)).scores
+    scores = model.infer(frames).scores
 
-    pictures = draw("zoo", replace(model), THRESHOLD, scores)
-    plain = draw("zoo", zoo.fitted("dense"), THRESHOLD, scores)
+    pictures = draw("zoo", model, THRESHOLD, scores, frames)
+    plain = draw("zoo", zoo.fitted("dense"), THRESHOLD, scores, frames)
 
     assert sorted(set(pictures) - set(plain)) == ["samples.png"]

@@ -29,11 +29,6 @@ FRAMES = zoo.make_frames(60, seed=3)
 TWO = Prior(weights=(0.25, 0.75), means=((-3.0, 1.0), (2.0, 0.0)), deviations=((0.5, 1.0), (1.0, 2.0)))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("variational")
-
-
 def draw(config: VariationalConfig, latent: int = 2, values: int = 1) -> Any:
     keras.utils.set_random_seed(1)
     return Draw(config, latent, values)
@@ -196,6 +191,11 @@ def test_learned_prior_fits_clusters_that_the_standard_one_does_not() -> None:
     assert between[1] < 0.5 * between[0]
 
 
+def test_variance_of_a_mixture_is_that_within_and_between_its_components() -> None:
+    # First dimension: within 0.25 * 0.25 + 0.75 * 1, between 0.25 * 0.75 * 5^2.
+    assert TWO.variances == pytest.approx([0.8125 + 4.6875, 0.25 + 3.0 + 0.1875])
+
+
 def test_units_that_say_nothing_are_not_active() -> None:
     use = CodeUse(variances=(0.9, 0.011, 0.01, 0.0), divergences=(2.0, 0.1, 0.0, 0.0))
 
@@ -236,8 +236,8 @@ def test_exported_encoder_gives_the_mean() -> None:
 
 
 @pytest.mark.parametrize("name", ["variational", LEARNED])
-def test_samples_repeat_with_their_seed_and_look_like_frames(name: str, folder: Path) -> None:
-    detector = Detector.load(zoo.exported(name, folder))
+def test_samples_repeat_with_their_seed_and_look_like_frames(name: str, zoo_folder: Path) -> None:
+    detector = zoo.loaded(name, zoo_folder)
 
     samples, again, other = detector.sample(300, 1), detector.sample(300, 1), detector.sample(300, 2)
 
@@ -251,8 +251,8 @@ def test_samples_repeat_with_their_seed_and_look_like_frames(name: str, folder: 
     assert samples[:, :, 2] == pytest.approx(7.0, abs=0.5)
 
 
-def test_no_samples_are_an_empty_array_and_fewer_are_refused(folder: Path) -> None:
-    detector = Detector.load(zoo.exported("variational", folder))
+def test_no_samples_are_an_empty_array_and_fewer_are_refused(zoo_folder: Path) -> None:
+    detector = zoo.loaded("variational", zoo_folder)
 
     assert detector.sample(0, 1).shape == (0, 7, 3)
     with pytest.raises(ConfigError, match=r"count: expected 0 or more\. Received: count=-1"):
@@ -267,8 +267,8 @@ def test_models_that_are_not_variational_have_nothing_to_sample(models: Path) ->
         detector.sample(3, 1)
 
 
-def test_manifest_and_card_tell_what_is_in_the_code(folder: Path) -> None:
-    path = zoo.exported("variational", folder)
+def test_manifest_and_card_tell_what_is_in_the_code(zoo_folder: Path) -> None:
+    path = zoo.exported("variational", zoo_folder)
     use = zoo.fitted("variational").code_use
 
     manifest, card = read(path), (path / "README.md").read_text()
@@ -280,23 +280,23 @@ def test_manifest_and_card_tell_what_is_in_the_code(folder: Path) -> None:
     assert f"{use.active_units} of 3 dimensions of the code are active" in card
 
 
-def test_a_variational_model_without_its_sample_signature_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_variational_model_without_its_sample_signature_is_refused(zoo_folder: Path, tmp_path: Path) -> None:
     class Mute(Graph):
         def signatures(self) -> dict[str, Any]:
             return {name: function for name, function in super().signatures().items() if name != "sample"}
 
-    path = zoo.forge("variational", zoo.exported("variational", folder), tmp_path / "mute", Mute)
+    path = zoo.forge("variational", zoo.exported("variational", zoo_folder), tmp_path / "mute", Mute)
 
     with pytest.raises(ArtifactError, match="expected signature sample"):
         verify(path)
 
 
-def test_samples_of_another_decoder_or_prior_are_refused_when_loaded(folder: Path, tmp_path: Path) -> None:
+def test_samples_of_another_decoder_or_prior_are_refused_when_loaded(zoo_folder: Path, tmp_path: Path) -> None:
     class Shifted(Graph):
         def sample(self, noise: Any) -> dict[str, Any]:
             return super().sample(noise + 0.01)
 
-    path = zoo.forge("variational", zoo.exported("variational", folder), tmp_path / "shifted", Shifted)
+    path = zoo.forge("variational", zoo.exported("variational", zoo_folder), tmp_path / "shifted", Shifted)
 
     verify(path)
     with pytest.raises(ArtifactError, match="expected sampled of the golden frames within 1e-05"):

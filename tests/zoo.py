@@ -90,6 +90,14 @@ def exported(name: str, folder: Path) -> Path:
     return path
 
 
+@cache
+def loaded(name: str, folder: Path) -> Any:
+    """It, as it is served."""
+    from ae_model.model import Detector
+
+    return Detector.load(exported(name, folder))
+
+
 def forge(name: str, original: Path, folder: Path, kind: type) -> Path:
     """A copy of an exported model with the program of another ``Graph`` in its place, and a manifest that fits."""
     model = fitted(name)

@@ -112,7 +112,7 @@ def find_use(model: Any, batches: Iterable[NDArray[np.float32]]) -> CodeUse:
         mean, log_variance = spread(frames)
         means = means.merge(Statistics.of(mean.numpy()))
         nats = nats.merge(Statistics.of(draw.measure(mean, log_variance)[0].numpy()))
-    return CodeUse(tuple(means.variance.tolist()), tuple(nats.mean.tolist()))
+    return CodeUse(tuple((means.variance / draw.prior().variances).tolist()), tuple(nats.mean.tolist()))
 
 
 def codes_of(noise: Any, prior: Prior) -> Any:

@@ -102,9 +102,11 @@ def _measure_codes(observation: Observation, frame_bytes: float) -> Numbers:
 
 def _count_active(observation: Observation) -> int | None:
     """Of a variational code: others have no variance that would say anything."""
-    if observation.manifest.network.variational is None or len(observation.codes) == 0:
+    manifest, codes = observation.manifest, observation.codes
+    if manifest.network.variational is None or len(codes) == 0:
         return None
-    return active_units(observation.latent)
+    # Whole steps, of int8 codes, back to the network's numbers.
+    return active_units(codes * np.array(manifest.codes.step) if manifest.codes.step else codes)
 
 
 def _measure_coders(model: Observation, form: SampleForm, frame_bytes: float) -> dict[str, Numbers]:
