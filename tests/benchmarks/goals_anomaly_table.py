@@ -47,6 +47,24 @@ def _mean(number: str) -> Callable[[Sequence[Row], str], float]:
     return lambda rows, role: fmean(row[role][number] for row in rows)
 
 
+def _recall(rows: Sequence[Row], role: str) -> float:
+    """Mean event recall; an alarm that is on for most of the unlabelled time finds nothing, whatever it covers."""
+    return fmean(row[role]["event_recall"] if _tells(row, role) else 0.0 for row in rows)
+
+
+def _episodes(rows: Sequence[Row], role: str) -> float:
+    told = [row[role]["false_episodes_per_day"] for row in rows if _tells(row, role)]
+    return fmean(told) if told else float("nan")
+
+
+def _always_on(rows: Sequence[Row], role: str) -> float:
+    return sum(not _tells(row, role) for row in rows)
+
+
+def _tells(row: Row, role: str) -> bool:
+    return bool(row[role]["false_alarm_rate"] <= _ALWAYS_ON)
+
+
 def _pooled_f1(rows: Sequence[Row], role: str) -> float:
     hits, misses, false = (sum(row[role][name] for row in rows) for name in ("hits", "misses", "false"))
     return float(2 * hits / (2 * hits + misses + false))
@@ -57,13 +75,16 @@ def _pooled_far(rows: Sequence[Row], role: str) -> float:
 
 
 _ALERTS = ("smd", "asd")
+# Share of unlabelled rows that alert above which the alarm tells nothing.
+_ALWAYS_ON = 0.5
 GOALS = (
     Goal("G7", "SMD, VUS-PR", ("smd",), _mean("vus_pr"), 0.54, 0.60),
     Goal("G7", "SMD, AUC-PR", ("smd",), _mean("auc_pr"), 0.54, 0.62),
     Goal("G8", "ASD, VUS-PR", ("asd",), _mean("vus_pr"), 0.36, 0.42),
     Goal("G8", "ASD, AUC-PR", ("asd",), _mean("auc_pr"), 0.38, 0.43),
-    Goal("G9", "SMD + ASD, event recall", _ALERTS, _mean("event_recall"), 0.40, 0.55),
-    Goal("G9", "its false episodes a day, 1 asked for", _ALERTS, _mean("false_episodes_per_day"), higher=False),
+    Goal("G9", "SMD + ASD, event recall, 0 where the alarm is always on", _ALERTS, _recall, 0.40, 0.55),
+    Goal("G9", "false episodes a day of the others, 1 asked for", _ALERTS, _episodes, higher=False),
+    Goal("G9", "of 13 machines, how many have the alarm always on", _ALERTS, _always_on, higher=False),
     Goal("G10", "SKAB, AUC-ROC by file", ("skab",), _mean("auc_roc"), 0.83, 0.88),
     Goal("G10", "SKAB, F1", ("skab",), _pooled_f1, 0.78, 0.81),
     Goal("G10", "its false-alarm rate", ("skab",), _pooled_far, 0.20, 0.13, higher=False),
@@ -103,11 +124,12 @@ def _machine_rows(rows: Sequence[Row]) -> list[list[str]]:
     roles = (AUTOENCODER, SAME_PCA, ROW_PCA, RANDOM)
     numbers = [(role, number) for number in ("vus_pr", "auc_pr") for role in roles]
     head = ["set", "machine", "events", *(f"{number.replace('_', '-').upper()} {role}" for role, number in numbers)]
-    lines = [[*head, "event recall", "false episodes a day"]]
+    lines = [[*head, "event recall", "false episodes a day", "unlabelled rows that alert"]]
     for name, machine in _machines(rows):
         same = [row for row in rows if (row["set"], row["entity"]) == (name, machine)]
         cells = [_show(_mean(number)(same, role)) for role, number in numbers]
-        alerts = [_show(_mean(number)(same, AUTOENCODER)) for number in ("event_recall", "false_episodes_per_day")]
+        numbers_of_alerts = ("event_recall", "false_episodes_per_day", "false_alarm_rate")
+        alerts = [_show(_mean(number)(same, AUTOENCODER)) for number in numbers_of_alerts]
         lines.append([name, machine, str(same[0][AUTOENCODER]["events"]), *cells, *alerts])
     return lines
 
