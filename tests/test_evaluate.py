@@ -269,6 +269,29 @@ def test_frames_with_missing_samples_are_measured_by_those_that_are_there(tmp_pa
     assert (alerts.mean["model"]["frames"], alerts.mean["model"]["missing"]) == (400, 0)
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_recording_shorter_than_a_frame_has_no_numbers(plant: Question, tmp_path: Path, labelled: bool) -> None:
+    np.savez(tmp_path / "d.npz", test=np.zeros((0, 3)), label=np.zeros(0))
+    labels = f"{tmp_path}/d.npz::label" if labelled else None
+
+    report = evaluate_stream(replace(plant, data=f"{tmp_path}/d.npz::test", labels=labels, out=tmp_path / "out"))
+
+    (section,) = report.sections
+    assert section.mean["model"].get("vus_pr") is None
+    assert section.mean["model"].get("nrmse") is None
+    json.dumps(report.as_json(), allow_nan=False)
+
+
+def test_stream_without_a_rate_is_drawn_by_rows(plant: Question, tmp_path: Path) -> None:
+    stream = make_stream(rate_hz=None)
+    linear_models.publish(stream, make_pump(np.random.default_rng(4), 200), tmp_path / "models")
+
+    report = evaluate_stream(replace(plant, stream=stream, models=tmp_path / "models", out=tmp_path / "out"))
+
+    assert report.sections[0].mean["model"]["false_episodes_per_day"] is None
+    assert "a-scores.png" in report.pictures.values()
+
+
 def test_variational_codes_tell_how_much_of_them_is_used(plant: Question, tmp_path: Path) -> None:
     samples = make_pump(np.random.default_rng(2), 256)
     variational = {"network": "dense", "latent": 2, "epochs": 1, "variational": VariationalConfig(), "codes": "int8"}

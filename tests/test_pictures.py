@@ -18,6 +18,7 @@ from pipelines.pictures import (
     plot_scores,
     plot_waveforms,
 )
+from pipelines.pictures.canvas import time_axis
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -27,14 +28,14 @@ def png_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
-@pytest.mark.parametrize("first_ms", [0, 1_700_000_000_000])
-def test_scores_are_drawn_with_labels_threshold_and_alerts(tmp_path: Path, first_ms: int) -> None:
+@pytest.mark.parametrize("times", [np.arange(500) * 60_000, 1_700_000_000_000 + np.arange(500), np.arange(500.0)])
+def test_scores_are_drawn_with_labels_threshold_and_alerts(tmp_path: Path, times: np.ndarray) -> None:
     scores = np.abs(np.random.default_rng(0).normal(size=500)) * 0.1
     scores[[0, 250]] = [0.0, 3.0]
     labels = np.zeros(500)
     labels[240:260] = 1
 
-    plot_scores(first_ms + np.arange(500) * 60_000, scores, 1.0, labels, tmp_path / "new" / "scores.png", "pump")
+    plot_scores(times, scores, 1.0, labels, tmp_path / "new" / "scores.png", "pump")
 
     assert png_size(tmp_path / "new" / "scores.png") == (1300, 598)
 
@@ -150,6 +151,22 @@ def test_samples_are_drawn_as_what_they_are(tmp_path: Path, shape: tuple[int, ..
     plot_samples(frames, tmp_path / "new" / "samples.png", "pump: samples")
 
     assert png_size(tmp_path / "new" / "samples.png") == size
+
+
+@pytest.mark.parametrize(
+    ("times", "shown", "label"),
+    [
+        (np.array([0, 120_000]), [0.0, 2.0], "time since start (minutes)"),
+        (np.array([0, 500]), [0.0, 0.5], "time since start (s)"),
+        (np.array([3.0, 9.0]), [3.0, 9.0], "row"),
+        (np.array([1_700_000_000_000]), ["2023-11-14T22:13:20.000"], "time (UTC)"),
+    ],
+)
+def test_axis_of_time_has_the_unit_that_suits(times: np.ndarray, shown: list[object], label: str) -> None:
+    values, named = time_axis(times)
+
+    assert values.astype(str).tolist() == [str(each) for each in shown]
+    assert named == label
 
 
 def test_arrays_are_not_changed(tmp_path: Path) -> None:

@@ -102,11 +102,9 @@ def _measure_codes(observation: Observation, frame_bytes: float) -> Numbers:
 
 def _count_active(observation: Observation) -> int | None:
     """Of a variational code: others have no variance that would say anything."""
-    manifest, codes = observation.manifest, observation.codes
-    if manifest.network.variational is None or len(codes) == 0:
+    if observation.manifest.network.variational is None or len(observation.codes) == 0:
         return None
-    # Whole steps, of int8 codes, back to the network's numbers.
-    return active_units(codes * np.array(manifest.codes.step) if manifest.codes.step else codes)
+    return active_units(observation.latent)
 
 
 def _measure_coders(model: Observation, form: SampleForm, frame_bytes: float) -> dict[str, Numbers]:

@@ -170,7 +170,7 @@ def _draw_waves(subject: Subject, path: Path, title: str) -> None:
 def _draw_codes(subject: Subject, path: Path, title: str) -> None:
     classes = _classes(subject)
     step = max(1, len(classes) // _POINTS)
-    codes = [subject.observations[role].codes[::step].astype(np.float64) for role in (MODEL, BASELINE)]
+    codes = [subject.observations[role].latent[::step] for role in (MODEL, BASELINE)]
     pictures.plot_code_map(codes[0], codes[1], classes[::step], path, title)
 
 
@@ -199,14 +199,14 @@ def _labels(subject: Subject) -> NDArray[np.bool_]:
     return subject.truth[subject.model.scores.numbers]
 
 
-def _times(numbers: NDArray[np.int64], contract: FrameContract) -> NDArray[np.int64]:
-    """Of each frame's last sample, in milliseconds since the start."""
+def _times(numbers: NDArray[np.int64], contract: FrameContract) -> NDArray[Any]:
+    """Of each frame's last sample."""
     return _milliseconds(numbers * contract.hop + contract.length - 1, contract)
 
 
-def _milliseconds(rows: NDArray[np.int64], contract: FrameContract) -> NDArray[np.int64]:
-    # Without a rate a row stands for a second.
-    return (rows * (1000.0 / (contract.rate_hz or 1.0))).astype(np.int64)
+def _milliseconds(rows: NDArray[np.int64], contract: FrameContract) -> NDArray[Any]:
+    """Time since the start; without a rate the rows themselves, as float64."""
+    return (rows * (1000.0 / contract.rate_hz)).astype(np.int64) if contract.rate_hz else rows.astype(np.float64)
 
 
 def _rows(frames: NDArray[Any]) -> NDArray[Any]:

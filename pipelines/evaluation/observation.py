@@ -62,6 +62,12 @@ class Observation:
         return self.meter.read()
 
     @property
+    def latent(self) -> NDArray[np.float64]:
+        """(k, latent) the codes as the network's own numbers, but for where they are centred."""
+        codes, step = self.codes.astype(np.float64), self.manifest.codes.step
+        return codes * np.array(step) if step else codes
+
+    @property
     def rows(self) -> NDArray[np.float32]:
         """(k * hop, channels) the samples that are kept; where one is missing, the center, as the network takes it."""
         rows = self.seen.reshape(-1, self.seen.shape[-1])

@@ -47,7 +47,6 @@ class Subject:
     truth: NDArray[np.bool_] | None = None
     classes: NDArray[np.int64] | None = None
     signals: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
     recordings: int = 1
 
     @property

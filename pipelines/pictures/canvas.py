@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.metrics.alerts import events
@@ -93,10 +92,17 @@ def shade_events(axes: Axes, times: NDArray[Any], labels: NDArray[Any] | None) -
         axes.axvspan(times[start], times[stop - 1], color=AMBER, alpha=0.55, lw=1.5, label=label)
 
 
-def time_axis(timestamps: NDArray[np.int64]) -> tuple[NDArray[Any], str]:
-    """Dates, or the time since the start in the unit that suits, and the axis' label."""
-    if timestamps[0] >= _FIRST_DATE_MS:
-        return timestamps.astype("datetime64[ms]"), "time (UTC)"
-    span = float(timestamps[-1] - timestamps[0])
+def time_axis(times: NDArray[Any]) -> tuple[NDArray[Any], str]:
+    """What stands along an axis of time, and its label.
+
+    Args:
+        times: (n,) rising; int64 milliseconds since 1970, or since the start of a file without dates;
+            float64 numbers of rows where nobody knows how long one takes.
+    """
+    if times.dtype.kind == "f":
+        return times, "row"
+    if times[0] >= _FIRST_DATE_MS:
+        return times.astype("datetime64[ms]"), "time (UTC)"
+    span = float(times[-1] - times[0])
     unit, size_ms = next((pair for pair in _UNITS_MS if span >= 2 * pair[1]), _UNITS_MS[-1])
-    return timestamps / size_ms, f"time since start ({unit})"
+    return times / size_ms, f"time since start ({unit})"

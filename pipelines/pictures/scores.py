@@ -28,7 +28,7 @@ _GROUP_STYLES: tuple[dict[str, Any], ...] = (
 
 
 def plot_scores(
-    timestamps: NDArray[np.int64],
+    timestamps: NDArray[Any],
     scores: NDArray[Any],
     threshold: float,
     labels: NDArray[Any] | None,
@@ -39,7 +39,7 @@ def plot_scores(
     """The score over time, with the threshold, the alerts and the labelled events.
 
     Args:
-        timestamps: (n,) milliseconds since 1970, or since the start of a file without dates; rising.
+        timestamps: (n,) of frames, as for ``canvas.time_axis``.
         scores: (n,); shown on a logarithmic axis.
         threshold: scores at or above it are marked as alerts.
         labels: (n,) non-zero within an event, or None.

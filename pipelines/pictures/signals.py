@@ -48,7 +48,7 @@ def plot_waveforms(waves: Mapping[str, NDArray[Any]], rate_hz: float, path: Path
 
 
 def plot_reconstruction(
-    timestamps: NDArray[np.int64],
+    timestamps: NDArray[Any],
     seen: NDArray[Any],
     made: Mapping[str, NDArray[Any]],
     channels: Sequence[str],
@@ -60,7 +60,7 @@ def plot_reconstruction(
     """Channels as they came and as they were reconstructed, one panel each.
 
     Args:
-        timestamps: (n,) milliseconds since 1970, or since the start of a file without dates; rising.
+        timestamps: (n,) of frames, as for ``canvas.time_axis``.
         seen: (n, channels), five at most.
         made: (n, channels) by what made it.
         channels: names, with units.
