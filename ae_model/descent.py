@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from ae_model.config import NetworkConfig
+from ae_model.config import Missing, NetworkConfig
 from ae_model.curves import Curves
 from ae_model.exceptions import TrainingError
 from ae_model.progress import Progress, Standing
@@ -32,12 +32,14 @@ class Pairs:
         validation: likewise.
         epoch: ``tf.Variable`` that the order of the training batches follows from; set before each epoch.
         fingerprint: of both.
+        missing: whether targets hold NaN for samples that are missing.
     """
 
     training: Any
     validation: Any
     epoch: Any
     fingerprint: str
+    missing: Missing = "refuse"
 
 
 def descend(model: Any, config: NetworkConfig, pairs: Pairs, watch: Watch) -> dict[str, list[float]]:
@@ -58,7 +60,8 @@ def descend(model: Any, config: NetworkConfig, pairs: Pairs, watch: Watch) -> di
     reporter = Reporter(watch, config.epochs)
     batches = len(pairs.training)
     compiles = config.network == "recurrent" and config.epochs * batches >= _COMPILED_STEPS
-    model.compile(_make_optimizer(config, batches), make_loss(config), jit_compile=compiles)
+    loss = make_loss(config, pairs.missing)
+    model.compile(_make_optimizer(config, batches), loss, jit_compile=compiles)
     callbacks = _make_callbacks(config)
     progress = Progress(watch.progress, pairs.fingerprint, callbacks)
     if progress.restore(model):
@@ -94,13 +97,16 @@ def _fit(model: Any, config: NetworkConfig, pairs: Pairs, callbacks: list[Any]) 
     )
 
 
-def make_loss(config: NetworkConfig) -> Callable[[Any, Any], Any]:
-    """The loss of targets and outputs (n, length, channels), (n,): the mean over the samples that are there."""
-    of_samples = {
+def make_loss(config: NetworkConfig, missing: Missing = "refuse") -> Callable[[Any, Any], Any]:
+    """The loss of targets and outputs (n, length, channels), over the samples that are there."""
+    of_samples: Callable[[Any, Any], Any] = {
         "mse": keras.losses.mean_squared_error,
         "bce": _cross_entropy,
         "huber": partial(keras.losses.huber, delta=config.huber_delta),
     }[config.loss]
+
+    if missing == "refuse":
+        return of_samples
 
     def loss(target: Any, output: Any) -> Any:
         # NaN is a sample that is missing. Keras means over a last axis, which is of one here.

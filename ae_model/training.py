@@ -291,7 +291,8 @@ def _descend(
     """Gradient descent, by Keras."""
     epoch = tf.Variable(0, dtype=tf.int64)
     parts = (training.pairs(config, epoch), validation.pairs(config), epoch)
-    return descend(model, config, Pairs(*parts, _fingerprint(config, training, validation)), watch)
+    fingerprint = _fingerprint(config, training, validation)
+    return descend(model, config, Pairs(*parts, fingerprint, training.contract.missing), watch)
 
 
 def _fingerprint(config: NetworkConfig, *frames: _Frames) -> str:

@@ -32,10 +32,10 @@ def descend_from(config, model=None, target=FRAMES, on_epoch=None):
 
 
 def loss_of(target, output, **config):
-    shape = (1, 1, len(target))
-    loss = make_loss(replace(CONFIG, scaling="none", **config))
-    values = [np.reshape(np.array(side, np.float32), shape) for side in (target, output)]
-    return float(np.mean(loss(*values)))
+    values = [np.reshape(np.array(side, np.float32), (1, 1, len(target))) for side in (target, output)]
+    whole, masked = (make_loss(replace(CONFIG, scaling="none", **config), missing) for missing in ("refuse", "mask"))
+    assert float(np.mean(masked(*values))) == pytest.approx(float(np.mean(whole(*values))))
+    return float(np.mean(whole(*values)))
 
 
 def test_losses_are_those_of_the_textbook():
@@ -45,6 +45,20 @@ def test_losses_are_those_of_the_textbook():
     assert loss_of([0.5, 0.0], [0.0, 3.0], loss="huber", huber_delta=0.1) == pytest.approx((0.045 + 0.295) / 2)
     # -ln 0.8 for a one taken for 0.8, -ln 0.5 for a nought taken for 0.5.
     assert loss_of([1.0, 0.0], [0.8, 0.5], loss="bce") == pytest.approx((0.223144 + 0.693147) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [({}, (0.25 + 4) / 2), ({"loss": "huber", "huber_delta": 1.0}, (0.125 + 1.5) / 2)],
+    ids=["mse", "huber"],
+)
+def test_a_missing_sample_has_no_part_in_the_loss_of_its_frame(config, expected):
+    target = np.array([[[0.5, np.nan, 2.0]], [[1.0, 1.0, 1.0]]], np.float32)
+    output = np.array([[[0.0, 9.0, 0.0]], [[1.0, 1.0, 1.0]]], np.float32)
+
+    losses = make_loss(replace(CONFIG, **config), "mask")(target, output)
+
+    assert losses.numpy().tolist() == pytest.approx([expected, 0.0])
 
 
 def test_an_outlier_pulls_less_with_huber_than_with_squares():

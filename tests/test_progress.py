@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from small_models import CONFIG, CONTRACT, batches, make_frames, make_scaling
 
+from ae_model.config import CorruptionConfig, VariationalConfig
 from ae_model.training import fit
 from ae_model.watch import Watch
 
@@ -58,8 +59,9 @@ def stop_and_go_on(config, path, untils, **others):
         replace(LONG, optimizer="sgd", momentum=0.9),
         replace(LONG, schedule="cosine"),
         replace(LONG, schedule="plateau", patience=2, learning_rate=0.3),
+        replace(LONG, corruption=CorruptionConfig("gaussian", 0.3), variational=VariationalConfig()),
     ],
-    ids=["adam", "momentum", "cosine", "plateau"],
+    ids=["adam", "momentum", "cosine", "plateau", "noise"],
 )
 def test_a_training_stopped_twice_ends_with_the_weights_of_an_unbroken_one(tmp_path, config):
     unbroken = train(config, None)

@@ -27,6 +27,7 @@ STREAM = {
         "patience": EPOCHS,
         "batch_frames": 64,
         "schedule": "cosine",
+        "corruption": {"kind": "gaussian", "amount": 0.1},
     },
 }
 
