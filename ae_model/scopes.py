@@ -22,6 +22,7 @@ Layer = Literal["own", "cohort", "global", "statistics"]
 # In the order in which they are asked.
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 
+_BASELINE = ".pca"
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 # With the stream's name and `.cohort.` around it, a folder's name keeps within the 255 bytes of file systems.
 _LONGEST_SLUG = 120
@@ -59,6 +60,16 @@ class Scope:
 
 # Of a stream without a key.
 EVERY_KEY = Scope()
+
+
+def baseline_name(name: str) -> str:
+    """Under which the linear baseline of a model is published."""
+    return f"{name}{_BASELINE}"
+
+
+def is_baseline(name: str) -> bool:
+    """Whether it is the name of a baseline; no key's name ends like it."""
+    return name.endswith(_BASELINE)
 
 
 def find_cohort(pattern: str | None, key: str) -> str | None:

@@ -14,20 +14,27 @@ from typing import Any
 import apache_beam as beam
 
 from ae_model.config import FrameContract
+from pipelines.detectors import DEFAULT_CACHE_MIB
 from pipelines.engines import make_options
 from pipelines.file_frames import read_frames
 from pipelines.formats import make_decoder
 from pipelines.frame_batch import RawBatch
-from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
+from pipelines.graph import GraphConfig, Sinks, build_graph
 from pipelines.meters import METERS
-from pipelines.parquet import WriteParquet
 from pipelines.prism import serving
 from pipelines.records import OutputRecord
-from pipelines.stream import RunSummary, make_graph_config, summarise
+from pipelines.stream import RunSummary, make_graph_config, summarise, write_parquet
 from pipelines.stream_file import StreamFile
 
 
-def score_stream(stream: StreamFile, data: str, models: Path, out: Path, beam_args: tuple[str, ...]) -> RunSummary:
+def score_stream(
+    stream: StreamFile,
+    data: str,
+    models: Path,
+    out: Path,
+    beam_args: tuple[str, ...],
+    cache_mib: int = DEFAULT_CACHE_MIB,
+) -> RunSummary:
     """Score files into Parquet folders of scores, codes and alerts, and dead letters beside them.
 
     Args:
@@ -36,13 +43,14 @@ def score_stream(stream: StreamFile, data: str, models: Path, out: Path, beam_ar
         models: folder of the models.
         out: folder to write; rows already there are not written again.
         beam_args: Beam's own flags.
+        cache_mib: what loaded models may take.
 
     Raises:
         ConfigError: the data cannot be read as the stream's frames.
         ArtifactError: there is no model, or it is refused.
     """
     options = make_options(beam_args)
-    graph = make_raw_config(stream, models)
+    graph = make_raw_config(stream, models, cache_mib)
     METERS.reset()
     start = time.monotonic()
     with serving(options), beam.Pipeline(options=options) as pipeline:
@@ -51,9 +59,9 @@ def score_stream(stream: StreamFile, data: str, models: Path, out: Path, beam_ar
     return summarise(stream.name, graph, time.monotonic() - start, drained=False)
 
 
-def make_raw_config(stream: StreamFile, models: Path) -> GraphConfig:
+def make_raw_config(stream: StreamFile, models: Path, cache_mib: int = DEFAULT_CACHE_MIB) -> GraphConfig:
     """The stream's graph for frames that are float32 already, as files give them."""
-    graph = make_graph_config(stream, models)
+    graph = make_graph_config(stream, models, cache_mib=cache_mib)
     return replace(graph, decoder=make_decoder("raw", stream.contract))
 
 
@@ -61,7 +69,7 @@ def make_file_sinks(graph: GraphConfig, out: Path) -> Sinks:
     """Parquet for results, a file of JSON lines for what could not be used."""
     return Sinks(
         dead_letters=WriteLetters(str(out)),
-        parquet=WriteParquet(str(out), ExplainBatch(graph.model_path, graph.stream)),
+        parquet=write_parquet(str(out), graph),
     )
 
 

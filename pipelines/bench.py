@@ -87,9 +87,9 @@ def _pin_threads(cores: set[int]) -> None:
 def run_rounds(stream: StreamFile, models: Path, bootstrap: str, frames: int, rounds: int) -> BenchReport:
     """One round to warm up, then the rounds that count."""
     from ae_model import artifact
-    from pipelines.inference import load_detector
+    from pipelines.detectors import DETECTORS
 
-    detector = load_detector(str(artifact.resolve(models, stream.name)))
+    detector = DETECTORS.get(str(artifact.resolve(models, stream.name)))
     bare: list[Leg] = []
     streamed: list[Leg] = []
     for counted in range(-1, rounds):

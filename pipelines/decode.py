@@ -84,14 +84,11 @@ def decode_parquet(folder: Path, models: Path, out: Path) -> DecodeReport:
 
 
 def _decode(rows: Iterable[CodeRows], models: Path, out: Path, report: DecodeReport) -> DecodeReport:
-    detectors: dict[tuple[str, int], Detector] = {}
     with open_output(out) as output:
         for batch in _gather(_drop_duplicates(rows, report)):
-            version = (batch.model, batch.version)
-            if version not in detectors:
-                detectors[version] = _load(models, *version)
-            frames = receiver.decode(batch.codes, detectors[version])  # (n, length, channels)
-            output.add(FrameRows(batch, frames, detectors[version].manifest.contract))
+            detector = _load(models, batch.model, batch.version)
+            frames = receiver.decode(batch.codes, detector)  # (n, length, channels)
+            output.add(FrameRows(batch, frames, detector.manifest.contract))
             name = f"{batch.model} v{batch.version}"
             report.versions[name] = report.versions.get(name, 0) + len(batch)
             report.frames += len(batch)
@@ -105,9 +102,9 @@ def _decode(rows: Iterable[CodeRows], models: Path, out: Path, report: DecodeRep
 
 def _load(models: Path, name: str, version: int) -> Detector:
     # TensorFlow takes seconds to import: only once there is something to decode.
-    from ae_model.model import Detector
+    from pipelines.detectors import DETECTORS
 
-    return Detector.load(artifact.resolve(models, name, version))
+    return DETECTORS.get(str(artifact.resolve(models, name, version)))
 
 
 def _read_topic(settings: KafkaSettings, topic: str, report: DecodeReport) -> Iterator[CodeRows]:

@@ -115,14 +115,14 @@ def find_detectors(question: Question, key: str) -> dict[str, Detector]:
     Raises:
         ArtifactError: there is no model, or it is refused.
     """
-    from pipelines.inference import load_detector
-    from pipelines.trial import baseline_name
+    from ae_model.scopes import baseline_name
+    from pipelines.detectors import DETECTORS
 
     name = question.stream.name
     names = {MODEL: name}
     if artifact.versions(question.models, baseline_name(name)):
         names[BASELINE] = baseline_name(name)
-    return {role: load_detector(str(artifact.resolve(question.models, each))) for role, each in names.items()}
+    return {role: DETECTORS.get(str(artifact.resolve(question.models, each))) for role, each in names.items()}
 
 
 def sample_form(records: InputConfig) -> SampleForm:

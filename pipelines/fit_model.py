@@ -19,6 +19,7 @@ import apache_beam as beam
 
 from ae_model.exceptions import LatentstreamError
 from ae_model.naming import name_network
+from ae_model.scopes import baseline_name
 from pipelines import findings
 from pipelines.gate import Verdict, judge
 from pipelines.shards import CALIBRATION, TRAINING
@@ -31,7 +32,6 @@ from pipelines.trial import (
     Report,
     Trial,
     WrittenBlock,
-    baseline_name,
     make_scaling,
     paths_by_split,
 )

@@ -290,6 +290,15 @@ class InferredBatch:
         """What scored the frame ``row``."""
         return self.scorers[int(self.scored_by[row])]
 
+    def count_layers(self) -> dict[Layer, int]:
+        """Frames by the layer of what scored them."""
+        if len(self.scorers) == 1:
+            return {self.scorers[0].layer: len(self)}
+        counts: dict[Layer, int] = {}
+        for scorer, frames in zip(self.scorers, np.bincount(self.scored_by, minlength=len(self.scorers)), strict=True):
+            counts[scorer.layer] = counts.get(scorer.layer, 0) + int(frames)
+        return counts
+
     def parts(self) -> Iterator[tuple[Scorer, NDArray[np.int64]]]:
         """Each scorer with the rows that it scored, rising; in order of their first rows."""
         used, first = np.unique(self.scored_by, return_index=True)

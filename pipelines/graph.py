@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -19,11 +20,13 @@ from apache_beam.metrics import Metrics
 from pipelines import coders  # noqa: F401  registers the coders on workers
 from pipelines.alerts import Alert, explain
 from pipelines.dead_letters import Breaker, DeadLetter
+from pipelines.detectors import DEFAULT_CACHE_MIB
 from pipelines.formats import Decoder
 from pipelines.frame_batch import FrameBatch, InferredBatch, RawBatch
-from pipelines.inference import DEAD, INFERRED, InferFrames, load_detector
+from pipelines.inference import DEAD, INFERRED, InferFrames
 from pipelines.meters import METERS
 from pipelines.records import OutputRecord, Per, encode_codes, encode_denoised
+from pipelines.routes import Routes, read_manifest
 
 FRAMES = "frames"
 
@@ -46,18 +49,20 @@ class GraphConfig:
     Args:
         stream: its name, which alerts carry.
         decoder: from value bytes to frames.
-        model_path: folder of one version of the artifact.
+        routes: which model version scores which key.
         per: one codes record per ``batch`` or per ``frame``.
         breaker_share: stop when more than this share of recent records is unusable.
         breaker_records: how many records make the share worth trusting.
+        cache_mib: what loaded models may take in a worker process.
     """
 
     stream: str
     decoder: Decoder
-    model_path: str
+    routes: Routes
     per: Per = "batch"
     breaker_share: float = 0.5
     breaker_records: int = 1000
+    cache_mib: int = DEFAULT_CACHE_MIB
 
 
 def build_graph(
@@ -72,7 +77,7 @@ def build_graph(
         refused: DeadLetter elements that the source itself made, if any.
     """
     decoded = raw | "DecodeFrames" >> beam.ParDo(_DecodeFrames(config)).with_outputs(DEAD, main=FRAMES)
-    outcome = decoded[FRAMES] | "InferFrames" >> InferFrames(config.model_path)
+    outcome = decoded[FRAMES] | "InferFrames" >> InferFrames(config.routes, config.cache_mib)
     write_outputs(outcome[INFERRED], config, sinks)
     dead = [decoded[DEAD], outcome[DEAD]] + ([refused] if refused is not None else [])
     for name, letters in zip(("Undecodable", "Uninferable", "Refused"), dead, strict=False):
@@ -90,7 +95,7 @@ def write_outputs(inferred: beam.PCollection, config: GraphConfig, sinks: Sinks)
         denoised = inferred | "EncodeDenoised" >> beam.ParDo(_EncodeBatches(encode_denoised, config.per))
         _ = denoised | "WriteDenoised" >> sinks.denoised
     if sinks.alerts is not None:
-        explain_batch = ExplainBatch(config.model_path, config.stream)
+        explain_batch = ExplainBatch(config.routes.models, config.stream)
         alerts = inferred | "ExplainAlerts" >> beam.ParDo(_ExplainAlerts(explain_batch))
         _ = alerts | "WriteAlerts" >> sinks.alerts
     if sinks.parquet is not None:
@@ -135,17 +140,16 @@ class _EncodeBatches(beam.DoFn):  # type: ignore[misc]
 
 
 class ExplainBatch:
-    """Explains the alerts of a batch by the manifest of the model that raised them."""
+    """Explains the alerts of a batch, each by the manifest of the model that raised it."""
 
-    def __init__(self, model_path: str, stream: str) -> None:
-        """Keep the path; the manifest is read on the worker."""
-        self._model_path = model_path
+    def __init__(self, models: str, stream: str) -> None:
+        """Keep the folder of models; manifests are read on the worker."""
+        self._models = models
         self._stream = stream
 
     def __call__(self, inferred: InferredBatch) -> list[Alert]:
         """One alert per alerting frame, in frame order."""
-        manifest = load_detector(self._model_path).manifest
-        return explain(inferred, lambda scorer: manifest, self._stream)
+        return explain(inferred, partial(read_manifest, self._models), self._stream)
 
 
 class _ExplainAlerts(beam.DoFn):  # type: ignore[misc]

@@ -9,64 +9,47 @@ A batch on which the model fails is halved until the frames it cannot take stand
 """
 
 # No postponed annotations here: Beam reads the types of a batch from the signatures.
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.metrics import Metrics
 
 from ae_model.codes import count_clipped
 from ae_model.exceptions import RecordError
-from ae_model.model import Detector
 from pipelines.coders import Frame, InferredFrame
 from pipelines.dead_letters import DeadLetter
-from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome, Scorer
+from pipelines.detectors import DEFAULT_CACHE_MIB, DETECTORS
+from pipelines.frame_batch import FrameBatch, InferredBatch, Outcome
+from pipelines.key_inference import infer_by_key
 from pipelines.meters import METERS
+from pipelines.model_calls import infer_surely
+from pipelines.routes import Routes
 
 DEAD = "dead_letters"
 INFERRED = "inferred"
-
-_DETECTORS: dict[str, Detector] = {}
-_LOADING = threading.Lock()
-
-
-def load_detector(path: str) -> Detector:
-    """The artifact at ``path``, loaded and verified once per process.
-
-    A strong reference, on purpose: runners throw DoFn instances away and make new
-    ones, and a model that went with them would be loaded many times over.
-
-    Raises:
-        ArtifactError: the folder is absent, damaged or refused.
-    """
-    place = str(Path(path).resolve())
-    with _LOADING:
-        if place not in _DETECTORS:
-            _DETECTORS[place] = Detector.load(Path(place))
-        return _DETECTORS[place]
 
 
 class InferFrames(beam.PTransform):  # type: ignore[misc]
     """FrameBatch elements in; ``inferred`` batches and ``dead_letters`` out.
 
     Args:
-        model_path: folder of one version of an artifact, readable by every worker.
+        routes: which model version scores which key; their folders are readable by every worker.
+        cache_mib: what loaded models may take in a worker process.
     """
 
-    def __init__(self, model_path: str) -> None:
-        """Keep the path; nothing is loaded before a worker needs it."""
+    def __init__(self, routes: Routes, cache_mib: int = DEFAULT_CACHE_MIB) -> None:
+        """Keep the routes; nothing is loaded before a worker needs it."""
         super().__init__()
-        self._model_path = model_path
+        self._routes = routes
+        self._cache_mib = cache_mib
 
     def expand(self, frame_batches: beam.PCollection) -> Any:
         """Wire the three steps; all of them fuse with the source."""
         return (
             frame_batches
             | "StackFrames" >> beam.ParDo(_StackFrames())
-            | "InferFrames" >> beam.ParDo(_InferFrames(self._model_path))
+            | "InferFrames" >> beam.ParDo(_InferFrames(self._routes, self._cache_mib))
             | "UnstackFrames" >> beam.ParDo(_UnstackFrames()).with_outputs(DEAD, main=INFERRED)
         )
 
@@ -81,14 +64,25 @@ class _StackFrames(beam.DoFn):  # type: ignore[misc]
 
 
 class _InferFrames(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, model_path: str) -> None:
-        self._model_path = model_path
+    def __init__(self, routes: Routes, cache_mib: int) -> None:
+        self._routes = routes
+        self._cache_mib = cache_mib
 
     def setup(self) -> None:
-        self._detector = load_detector(self._model_path)
-        METERS.set("model_version", self._detector.manifest.version)
+        DETECTORS.set_limit(self._cache_mib << 20)
+        DETECTORS.tell(_count)
+        only = self._routes.only
+        # Held here too: with one model, nothing is asked of the cache per batch.
+        self._detector = None if only is None else DETECTORS.get(self._routes.path(only))
+        if only is not None:
+            METERS.set("model_version", only.version)
 
     def process_batch(self, batch: FrameBatch) -> Iterator[Outcome]:
+        if self._detector is None:
+            with METERS.time_batch():
+                outcomes = infer_by_key(self._routes, batch)
+            yield from outcomes
+            return
         step = self._detector.manifest.batch_frames
         for start in range(0, len(batch), step):
             with METERS.time_batch():
@@ -97,6 +91,11 @@ class _InferFrames(beam.DoFn):  # type: ignore[misc]
 
     def infer_output_type(self, input_type: Any) -> type:
         return InferredFrame
+
+
+def _count(name: str, amount: int) -> None:
+    METERS.add(name, amount)
+    Metrics.counter("latentstream", name).inc(amount)
 
 
 class _UnstackFrames(beam.DoFn):  # type: ignore[misc]
@@ -119,6 +118,8 @@ class _UnstackFrames(beam.DoFn):  # type: ignore[misc]
             clipped = count_clipped(batch.inferred.codes)
             METERS.add("clipped", clipped)
             self._clipped.inc(clipped)
+            for layer, count in batch.inferred.count_layers().items():
+                METERS.add(f"layer_{layer}", count)
             yield batch.inferred
         else:
             METERS.add("dead", len(batch))
@@ -136,35 +137,3 @@ def bury(outcome: Outcome) -> list[DeadLetter]:
         return []
     error = RecordError("model.error", outcome.reason)
     return [DeadLetter.of(outcome.failed.records, row, error, "infer") for row in range(len(outcome))]
-
-
-def infer_surely(detector: Detector, batch: FrameBatch) -> list[Outcome]:
-    """Infer a batch; where the model fails, halve it until the failing frames stand alone.
-
-    Returns:
-        Outcomes in frame order; together they hold every frame of the batch once.
-    """
-    try:
-        return [Outcome(inferred=infer_batch(detector, batch))]
-    except Exception as exc:  # TensorFlow raises classes that share no root.
-        if len(batch) == 1:
-            return [Outcome(failed=batch, reason=f"{type(exc).__name__}: {exc}")]
-    middle = len(batch) // 2
-    return infer_surely(detector, batch.slice(0, middle)) + infer_surely(detector, batch.slice(middle, len(batch)))
-
-
-def infer_batch(detector: Detector, batch: FrameBatch) -> InferredBatch:
-    """One call of the model on a whole frame batch."""
-    inference = detector.infer(batch.frames)
-    manifest = detector.manifest
-    return InferredBatch(
-        batch=batch,
-        codes=inference.codes,  # (n, latent)
-        denoised=inference.frames,  # (n, length, channels)
-        errors=inference.errors,  # (n,)
-        channel_errors=inference.channel_errors,  # (n, channels)
-        latent_distance=inference.latent_distance,  # (n,)
-        scores=inference.scores,  # (n,)
-        scorers=(Scorer(manifest.name, manifest.version, manifest.scope.layer, manifest.threshold.value),),
-        scored_by=np.zeros(len(batch), np.int32),
-    )

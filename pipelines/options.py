@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.detectors import DEFAULT_CACHE_MIB
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -20,6 +22,7 @@ class RunSettings:
         runner: Beam's name of the engine.
         beam_args: flags that are Beam's own.
         panel: whether to show the figures while it runs.
+        model_cache_mib: what loaded models may take in a worker process.
     """
 
     bootstrap: str
@@ -31,3 +34,4 @@ class RunSettings:
     runner: str = "FnApiRunner"
     beam_args: tuple[str, ...] = ()
     panel: bool = True
+    model_cache_mib: int = DEFAULT_CACHE_MIB

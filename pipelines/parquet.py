@@ -24,6 +24,8 @@ from pipelines.tables import code_table, score_table
 Explain = Callable[[InferredBatch], list[Alert]]
 # A bundle may hold a whole backlog; writing early is safe, as a replay leaves out what is there.
 MAX_BUFFERED_BYTES = 64 << 20
+# In place of a version, in the names of files whose rows are by several models.
+SEVERAL = 0
 
 
 class WriteParquet(beam.PTransform):  # type: ignore[misc]
@@ -32,13 +34,21 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
     Args:
         folder: path of the folder, on a file system that all workers share.
         explain: from a batch to its alerts, picklable; None writes no alerts.
+        model: what files are named by where several models score a batch, in place of the one that did; their
+            version is 0, and each row names its own.
         segment_offsets: no file has rows on both sides of a multiple of this offset.
     """
 
-    def __init__(self, folder: str, explain: Explain | None = None, segment_offsets: int = SEGMENT_OFFSETS) -> None:
+    def __init__(
+        self,
+        folder: str,
+        explain: Explain | None = None,
+        model: str | None = None,
+        segment_offsets: int = SEGMENT_OFFSETS,
+    ) -> None:
         """Keep the settings; nothing is made before a worker writes."""
         super().__init__()
-        self._write = _WriteParquet(folder, explain, segment_offsets)
+        self._write = _WriteParquet(folder, explain, model, segment_offsets)
 
     def expand(self, inferred: beam.PCollection) -> Any:
         """One fused step with nothing behind it."""
@@ -46,9 +56,10 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
 
 
 class _WriteParquet(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, folder: str, explain: Explain | None, segment_offsets: int) -> None:
+    def __init__(self, folder: str, explain: Explain | None, model: str | None, segment_offsets: int) -> None:
         self._folder = ParquetFolder(Path(folder), segment_offsets)
         self._explain = explain
+        self._model = model
 
     def start_bundle(self) -> None:
         self._pieces: dict[tuple[str, int, str], list[Piece]] = defaultdict(list)
@@ -57,7 +68,7 @@ class _WriteParquet(beam.DoFn):  # type: ignore[misc]
     def process(self, batch: InferredBatch) -> None:
         if len(batch) == 0:
             return
-        piece = as_piece(batch, self._explain)
+        piece = as_piece(batch, self._explain, self._model)
         self._pieces[batch.records.topic, batch.records.partition, piece.model].append(piece)
         self._buffered += piece.nbytes
         if self._buffered > MAX_BUFFERED_BYTES:
@@ -73,14 +84,14 @@ class _WriteParquet(beam.DoFn):  # type: ignore[misc]
         self._buffered = 0
 
 
-def as_piece(batch: InferredBatch, explain: Explain | None = None) -> Piece:
-    """The rows of a batch, which must not be empty."""
+def as_piece(batch: InferredBatch, explain: Explain | None = None, model: str | None = None) -> Piece:
+    """The rows of a batch, which must not be empty; ``model`` as in WriteParquet."""
     first, last = batch.records.answers_for
     piece = Piece(
         first=first,
         last=last,
-        model=batch.scorers[0].model,
-        version=batch.scorers[0].version,
+        model=model or batch.scorers[0].model,
+        version=SEVERAL if model else batch.scorers[0].version,
         tables={"codes": code_table(batch), "scores": score_table(batch)},
     )
     if explain is not None:

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -14,14 +14,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from ae_model import artifact
-from ae_model.exceptions import ArtifactError, ConfigError, ConnectError
+from ae_model.exceptions import ConfigError, ConnectError
+from ae_model.scopes import LAYERS
 from pipelines import panel
 from pipelines.dead_letters import DeadLetter
+from pipelines.detectors import DEFAULT_CACHE_MIB, DETECTORS
 from pipelines.engines import make_options
 from pipelines.formats import make_decoder
 from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
-from pipelines.inference import load_detector
 from pipelines.kafka import offsets
 from pipelines.kafka.client import KafkaSettings, check_client
 from pipelines.kafka.refused import RefusedRecords
@@ -31,6 +31,7 @@ from pipelines.meters import METERS
 from pipelines.options import RunSettings
 from pipelines.parquet import WriteParquet
 from pipelines.prism import serving
+from pipelines.routes import find_routes
 from pipelines.stream_file import StreamFile
 
 
@@ -40,7 +41,7 @@ class RunSummary:
 
     Args:
         stream: its name.
-        model: name of the artifact.
+        model: name of the artifact, or of the first for any key where each key has its own.
         version: its version.
         read: records read, those that the source refused included.
         ok: frames inferred.
@@ -49,6 +50,8 @@ class RunSummary:
         clipped: frames whose code of int8 lies at its limit, and may have lain beyond.
         seconds: wall time.
         drained: whether a signal ended the run before its input did.
+        layers: frames by the layer that scored them, where each key has a model of its own.
+        models: how many were loaded and how many evicted, likewise.
     """
 
     stream: str
@@ -61,6 +64,8 @@ class RunSummary:
     clipped: int
     seconds: float
     drained: bool
+    layers: dict[str, int] = field(default_factory=dict)
+    models: dict[str, int] = field(default_factory=dict)
 
     @property
     def balance(self) -> int:
@@ -69,7 +74,8 @@ class RunSummary:
 
     def as_json(self) -> dict[str, Any]:
         """For ``-o json``."""
-        return {**asdict(self), "balance": self.balance}
+        document = {**asdict(self), "balance": self.balance}
+        return {name: value for name, value in document.items() if value != {}}
 
 
 def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
@@ -86,7 +92,7 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     """
     options = make_options(settings.beam_args, settings.runner, bounded=settings.until is not None)
     check_client()
-    graph = make_graph_config(stream, settings.models, settings.version)
+    graph = make_graph_config(stream, settings.models, settings.version, settings.model_cache_mib)
     kafka = stream.kafka_settings(settings.bootstrap)
     source = plan_source(stream, kafka, settings)
     METERS.reset()
@@ -151,24 +157,29 @@ def bury_by_reference(refused: RefusedRecords, offset: int) -> DeadLetter:
     )
 
 
-def make_graph_config(stream: StreamFile, models: Path, version: int | None = None) -> GraphConfig:
-    """Find and verify the model of a stream, and check that it takes the stream's frames."""
-    path = artifact.resolve(models, stream.name, version)
-    manifest = load_detector(str(path)).manifest
-    if manifest.contract != stream.contract:
-        raise ArtifactError(
-            f"model {path}: expected frames as in stream {stream.name}, {stream.contract}. "
-            f"Received: {manifest.contract}. Train the stream again."
-        )
+def make_graph_config(
+    stream: StreamFile, models: Path, version: int | None = None, cache_mib: int = DEFAULT_CACHE_MIB
+) -> GraphConfig:
+    """Find and verify the models of a stream, and load those for any key, which also proves what they compute.
+
+    Raises:
+        ArtifactError: one for any key is absent, refused or of other frames.
+    """
+    DETECTORS.forget_refused()
+    DETECTORS.set_limit(cache_mib << 20)
+    routes = find_routes(stream, models, version)
+    for candidate in routes.rest:
+        DETECTORS.get(routes.path(candidate))
     return GraphConfig(
         stream=stream.name,
         decoder=make_decoder(
             stream.input.format, stream.contract, dtype=stream.input.dtype, feature=stream.input.feature
         ),
-        model_path=str(path),
+        routes=routes,
         per=stream.outputs.per,
         breaker_share=stream.breaker.share,
         breaker_records=stream.breaker.records,
+        cache_mib=cache_mib,
     )
 
 
@@ -214,8 +225,14 @@ def make_sinks(stream: StreamFile, graph: GraphConfig, kafka: KafkaSettings, set
         codes=WriteRecords(kafka, outputs.codes, together=True) if outputs.codes else None,
         denoised=WriteRecords(kafka, outputs.denoised, together=True) if outputs.denoised else None,
         alerts=WriteRecords(kafka, outputs.alerts) if outputs.alerts else None,
-        parquet=WriteParquet(folder, ExplainBatch(graph.model_path, stream.name)) if folder else None,
+        parquet=write_parquet(folder, graph) if folder else None,
     )
+
+
+def write_parquet(folder: str, graph: GraphConfig) -> WriteParquet:
+    """The sink for tables, whose files are named by the stream where each key has a model of its own."""
+    model = graph.stream if graph.routes.keyed else None
+    return WriteParquet(folder, ExplainBatch(graph.routes.models, graph.stream), model)
 
 
 @contextmanager
@@ -242,6 +259,10 @@ def _shown(title: str, settings: RunSettings) -> AbstractContextManager[None]:
 def summarise(stream: str, graph: GraphConfig, seconds: float, *, drained: bool) -> RunSummary:
     """What the meters say of the run that just ended."""
     totals, _, _ = METERS.snapshot()
-    manifest = load_detector(graph.model_path).manifest
+    first, keyed = graph.routes.rest[0], graph.routes.keyed
     counts = {name: totals.get(name, 0) for name in ("read", "ok", "dead", "alerts", "clipped")}
-    return RunSummary(stream, manifest.name, manifest.version, **counts, seconds=seconds, drained=drained)
+    about: dict[str, Any] = {**counts, "seconds": seconds, "drained": drained}
+    if keyed:
+        about["layers"] = {layer: totals.get(f"layer_{layer}", 0) for layer in LAYERS}
+        about["models"] = {name: totals.get(f"model_{name}", 0) for name in ("loads", "evictions")}
+    return RunSummary(stream, first.model, first.version, **about)

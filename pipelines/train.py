@@ -16,6 +16,7 @@ from typing import Any
 from ae_model import artifact
 from ae_model.config import FrameContract, check_code_size
 from ae_model.naming import name_network
+from ae_model.scopes import baseline_name
 from ae_model.scratch import scratch_folder
 from pipelines.engines import make_options
 from pipelines.findings import check_counts
@@ -24,7 +25,7 @@ from pipelines.samples import Recording, find_recordings
 from pipelines.shards import SPLITS, Shard, plan_shards
 from pipelines.stream_file import StreamFile
 from pipelines.train_graph import Job, run_job
-from pipelines.trial import BASELINE, MODEL, FitRequest, baseline_name
+from pipelines.trial import BASELINE, MODEL, FitRequest
 from pipelines.unfinished import forget
 
 

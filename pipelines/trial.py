@@ -243,8 +243,3 @@ def make_scaling(request: FitRequest, profile: Profile, training: Sequence[Path]
 def paths_by_split(blocks: Sequence[WrittenBlock]) -> dict[str, list[Path]]:
     """Files that hold any frame."""
     return {split: [Path(each.path) for each in blocks if each.split == split and each.frames] for split in SPLITS}
-
-
-def baseline_name(name: str) -> str:
-    """Under which the baseline of a model is published."""
-    return f"{name}.pca"

@@ -13,8 +13,8 @@ from ae_model import artifact
 from ae_model.calibration import Threshold
 from ae_model.config import NetworkConfig
 from ae_model.frames import cut
+from ae_model.scopes import baseline_name
 from pipelines.stream_file import StreamFile
-from pipelines.trial import baseline_name
 
 
 def publish(stream: StreamFile, samples: NDArray[np.float32], models: Path, **network: object) -> None:

@@ -16,7 +16,7 @@ from ae_model.model import Detector
 from pipelines.file_frames import read_frames
 from pipelines.formats import make_decoder
 from pipelines.frame_batch import InferredBatch, RawBatch
-from pipelines.inference import infer_surely
+from pipelines.model_calls import infer_surely
 
 ROWS = 4 * 150 + 3  # 150 frames, and three samples that do not fill another
 

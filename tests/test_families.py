@@ -18,7 +18,7 @@ from ae_model.exceptions import ConfigError
 from ae_model.networks import build
 from ae_model.scaling import Statistics
 from pipelines.formats import make_decoder
-from pipelines.inference import infer_surely
+from pipelines.model_calls import infer_surely
 
 FAMILIES = {
     "dense": NetworkConfig("dense", hidden=(6, 5)),

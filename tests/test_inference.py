@@ -13,7 +13,8 @@ from test_frame_batch import make_raw
 from ae_model.scopes import EVERY_KEY
 from ae_model.scoring import Inference
 from pipelines.frame_batch import FrameBatch, Scorer
-from pipelines.inference import bury, infer_surely
+from pipelines.inference import bury
+from pipelines.model_calls import infer_surely
 
 POISON = -1.0
 

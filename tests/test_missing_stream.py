@@ -29,7 +29,7 @@ from pipelines.encoders import make_encoder
 from pipelines.file_frames import read_frames
 from pipelines.formats import make_decoder
 from pipelines.frame_batch import FrameBatch, InferredBatch, RawBatch
-from pipelines.inference import infer_batch, infer_surely
+from pipelines.model_calls import infer_surely
 from pipelines.stream_file import parse_stream
 from pipelines.tables import score_table
 
@@ -218,7 +218,9 @@ def test_any_split_of_frames_with_gaps_gives_the_same_codes_and_scores(
 
 def test_an_alert_says_null_for_what_is_missing_and_a_number_for_what_it_should_be(detector: Detector) -> None:
     frames = np.array([[[50.0, NAN, 1.0]]], np.float32)
-    inferred = infer_batch(detector, FrameBatch(make_raw([frames.tobytes()]), frames))
+    [outcome] = infer_surely(detector, FrameBatch(make_raw([frames.tobytes()]), frames))
+    inferred = outcome.inferred
+    assert inferred is not None
     assert inferred.alerting.all()
 
     [alert] = explain(inferred, lambda scorer: detector.manifest, "tank")

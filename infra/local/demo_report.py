@@ -11,9 +11,9 @@ import numpy as np
 
 from ae_model import artifact
 from ae_model.model import Detector
+from ae_model.scopes import baseline_name
 from infra.local.demo_check import Followed
 from pipelines import pictures
-from pipelines.trial import baseline_name
 
 Facts = Mapping[str, Any]
 

@@ -57,6 +57,23 @@ def _add_models_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", default="models", metavar="DIR", help="folder of models (default: models)")
 
 
+def _add_model_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model-cache-mib",
+        type=_positive,
+        default=1024,
+        metavar="N",
+        help="memory for loaded models in a worker; more are loaded when they are needed (default: 1024)",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1. Received: {text}.")
+    return value
+
+
 def _add_bootstrap(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap",
@@ -87,6 +104,7 @@ def _add_run(verbs: _Verbs) -> None:
     parser.add_argument("--parquet", metavar="DIR", help="folder of Parquet tables (default: the stream file's)")
     parser.add_argument("--no-panel", action="store_true", help="show no figures while it runs")
     _add_models_folder(parser)
+    _add_model_cache(parser)
     _add_bootstrap(parser)
     _add_runner(parser)
 
@@ -97,6 +115,7 @@ def _add_score(verbs: _Verbs) -> None:
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     _add_models_folder(parser)
+    _add_model_cache(parser)
     _add_runner(parser)
 
 

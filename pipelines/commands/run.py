@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         runner=args.runner,
         beam_args=args.beam_args,
         panel=not args.no_panel,
+        model_cache_mib=args.model_cache_mib,
     )
     summary = run_stream(stream, settings)
     show(summary, args.output)

@@ -17,5 +17,6 @@ def score(args: argparse.Namespace) -> int:
     """Score recordings into a folder."""
     stream = load_stream(args.stream)
     flags = beam_flags(args.runner, args.beam_args, bounded=True)
-    show(score_stream(stream, args.data, Path(args.models), Path(args.out), flags), args.output)
+    summary = score_stream(stream, args.data, Path(args.models), Path(args.out), flags, args.model_cache_mib)
+    show(summary, args.output)
     return 0

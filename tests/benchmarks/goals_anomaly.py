@@ -32,9 +32,9 @@ from ae_model.metrics.alerts import event_recall, events, false_alarm_rate, fals
 from ae_model.metrics.ranking import rank_at_random, rank_rows
 from ae_model.metrics.volume import find_window
 from ae_model.model import Detector
+from ae_model.scopes import baseline_name
 from pipelines.stream_file import StreamFile, load_stream
 from pipelines.train import train_stream
-from pipelines.trial import baseline_name
 
 _SKAB_STREAM = Path(__file__).parent / "streams" / "water-circulation.yaml"
 # Latent size of the plain residual, as in the published comparison.
