@@ -7,7 +7,6 @@ a frame first needs it, and given away when others need the room; a call that is
 from __future__ import annotations
 
 import gc
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from ae_model.manifest import SAVED_MODEL, Manifest
 from ae_model.model import Detector
 from pipelines.meters import METERS
 
-_LOG = logging.getLogger(__name__)
 DEFAULT_CACHE_MIB = 1024
 # Resident bytes of a loaded graph per byte of its file, beside the weights: 33 to 64 were measured over all families.
 _GRAPH_FACTOR = 64
@@ -72,6 +70,11 @@ class DetectorCache:
         """Report ``model_loads`` and ``model_evictions`` to somebody else than this process' meters."""
         self._count = count
 
+    def has_refused(self, path: str) -> bool:
+        """Whether the artifact at ``path`` was refused before."""
+        with self._lock:
+            return str(Path(path).resolve()) in self._refused
+
     def forget_refused(self) -> None:
         """Try again what was refused, in a run to come."""
         with self._lock:
@@ -91,7 +94,6 @@ class DetectorCache:
                 del self._loading[place]
                 if isinstance(exc, ArtifactError):
                     self._refused[place] = exc
-                    _LOG.error("%s", exc)
             waited_for.set_exception(exc)
             raise
         with self._lock:

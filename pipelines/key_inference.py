@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from pipelines.detectors import DETECTORS, DetectorCache
 from pipelines.frame_batch import FrameBatch, Outcome, Scorer
 from pipelines.model_calls import as_scorer, make_inferred, try_parts
 from pipelines.routes import Candidate, Routes
+
+_LOG = logging.getLogger(__name__)
 
 
 def infer_by_key(routes: Routes, batch: FrameBatch, cache: DetectorCache = DETECTORS) -> list[Outcome]:
@@ -67,9 +69,14 @@ def load_first(routes: Routes, candidates: tuple[Candidate, ...], cache: Detecto
         ArtifactError: none can; that of the last is raised.
     """
     for candidate in candidates[:-1]:
-        # One that is refused was named in the log, and the result names the layer that took its place.
-        with suppress(ArtifactError):
-            return cache.get(routes.path(candidate))
+        path = routes.path(candidate)
+        known = cache.has_refused(path)
+        try:
+            return cache.get(path)
+        except ArtifactError as exc:
+            # Named once; after that the result names the layer that took its place.
+            if not known:
+                _LOG.error("%s", exc)
     return cache.get(routes.path(candidates[-1]))
 
 

@@ -171,6 +171,9 @@ class Fussy:
 
 
 class FussyCache:
+    def has_refused(self, path: str) -> bool:
+        return False
+
     def get(self, path: str) -> Any:
         return Fussy(path.split("/")[-2])
 

@@ -118,12 +118,12 @@ def test_absent_output_topic_is_exit_3_before_anything_is_read(
     [
         (
             {"breakr": {"share": 0.1}},
-            "breakr: expected one of breaker, frame, guarantee, input, kafka, model, name, outputs, threshold. "
-            "Received: breakr. Did you mean 'breaker'?",
+            "breakr: expected one of breaker, cohort, frame, guarantee, input, kafka, key, model, name, outputs, "
+            "score, threshold. Received: breakr. Did you mean 'breaker'?",
         ),
         (
             {"frame": {"lenght": 4}},
-            "frame.lenght: expected one of hop, length. Received: lenght. Did you mean 'length'?",
+            "frame.lenght: expected one of hop, length, missing. Received: lenght. Did you mean 'length'?",
         ),
         (
             {"input": {"format": "avro"}},
