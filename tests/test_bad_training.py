@@ -75,7 +75,14 @@ BAD = {
         "model.batch_frames.",
     ),
     "labels as data": (
-        {"samples": np.repeat([0, 1], ROWS // 2), "array": "test_label", "channels": 1, "latent": 1},
+        # A code as large as its frame needs a regulariser, which is not what is wrong here.
+        {
+            "samples": np.repeat([0, 1], ROWS // 2),
+            "array": "test_label",
+            "channels": 1,
+            "latent": 1,
+            "contractive": 0.1,
+        },
         "data.npz::test_label: expected signals. Received: an array that holds labels by its name and its values",
     ),
     "labels as data of many channels": (
