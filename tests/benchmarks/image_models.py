@@ -18,9 +18,9 @@ from ae_model import artifact
 from ae_model.metrics.distortion import DistortionMeter
 from ae_model.metrics.latent import active_units, probe_accuracy
 from ae_model.model import Detector
+from ae_model.scopes import baseline_name
 from pipelines.stream_file import StreamFile, load_stream
 from pipelines.train import train_stream
-from ae_model.scopes import baseline_name
 
 TRAINING, TEST = "mnist/mnist_train20k.npz", "mnist/mnist_test2k.npz"
 WHITE = 255.0
