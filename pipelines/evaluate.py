@@ -24,6 +24,7 @@ from pipelines.evaluation.report import Report
 from pipelines.evaluation.score_tables import read_scores
 from pipelines.evaluation.section import BASELINE, MODEL, RANDOM
 from pipelines.evaluation.subjects import observe
+from pipelines.routes import Routes, find_routes
 from pipelines.sample_files import PCM16_SCALE
 from pipelines.samples import Recording, find_recordings
 from pipelines.stream_file import InputConfig, StreamFile
@@ -74,10 +75,11 @@ def evaluate_stream(question: Question, say: Say = lambda line: None) -> Report:
     labels = _find(question.labels, recordings, "labels", find_labels)
     reference = _find(question.reference, recordings, "reference", lambda path: find_recordings(path, contract))
     collection = Collection(sample_form(question.stream.input), question.out)
+    routes = find_routes(question.stream, question.models)
     seen = False
     for number, recording in enumerate(recordings, 1):
         say(f"{number}/{len(recordings)}  {recording.key}  {recording.rows:,} rows")
-        detectors = find_detectors(question, recording.key)
+        detectors = find_detectors(routes, recording.key)
         subject = observe(recording, detectors, contract, labels.get(recording.key), reference.get(recording.key))
         collection.add(subject, detectors)
         seen |= detectors[MODEL].manifest.training.data == question.data
@@ -109,20 +111,21 @@ def evaluate_scores(stream: StreamFile, scores: str, labels: str, baseline: str 
     return Report(stream.name, {"scores": scores, "labels": labels}, [alerts.make_section({recording.key: roles})])
 
 
-def find_detectors(question: Question, key: str) -> dict[str, Detector]:
-    """The current model for a key, and its baseline where there is one.
+def find_detectors(routes: Routes, key: str) -> dict[str, Detector]:
+    """The model that a run would ask about records of a key, and its baseline where there is one.
 
     Raises:
         ArtifactError: there is no model, or it is refused.
     """
     from ae_model.scopes import baseline_name
     from pipelines.detectors import DETECTORS
+    from pipelines.key_inference import load_first
 
-    name = question.stream.name
-    names = {MODEL: name}
-    if artifact.versions(question.models, baseline_name(name)):
-        names[BASELINE] = baseline_name(name)
-    return {role: DETECTORS.get(str(artifact.resolve(question.models, each))) for role, each in names.items()}
+    found = {MODEL: load_first(routes, routes.find(key.encode()), DETECTORS)}
+    baseline = baseline_name(found[MODEL].manifest.name)
+    if artifact.versions(Path(routes.models), baseline):
+        found[BASELINE] = DETECTORS.get(str(artifact.resolve(Path(routes.models), baseline)))
+    return found
 
 
 def sample_form(records: InputConfig) -> SampleForm:

@@ -13,11 +13,13 @@ from ae_model import artifact
 from ae_model.calibration import Threshold
 from ae_model.config import NetworkConfig
 from ae_model.frames import cut
-from ae_model.scopes import baseline_name
+from ae_model.scopes import EVERY_KEY, Scope, baseline_name
 from pipelines.stream_file import StreamFile
 
 
-def publish(stream: StreamFile, samples: NDArray[np.float32], models: Path, **network: object) -> None:
+def publish(
+    stream: StreamFile, samples: NDArray[np.float32], models: Path, scope: Scope = EVERY_KEY, **network: object
+) -> None:
     """A stream's model, fitted on samples (rows, channels), and as its baseline the same once more."""
     from ae_model.training import fit
 
@@ -27,7 +29,8 @@ def publish(stream: StreamFile, samples: NDArray[np.float32], models: Path, **ne
     fitted = fit(stream.contract, config, scaling, small_models.batches(frames), small_models.batches(frames))
     highest = float(fitted.infer(frames).scores.max())
     threshold = Threshold(value=highest, method="quantile", target=0.999, frames=len(frames))
-    for name in (stream.name, baseline_name(stream.name)):
-        facts = replace(small_models.facts(name), threshold=threshold)
+    model = scope.name(stream.name)
+    for name in (model, baseline_name(model)):
+        facts = replace(small_models.facts(name), scope=scope, threshold=threshold)
         artifact.export(models / f"candidate-{name}", fitted, facts, frames[:8])
         artifact.publish(models / f"candidate-{name}", models, name)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ae_model import artifact
+from ae_model import artifact, manifest
 from ae_model.config import VariationalConfig
 from ae_model.exceptions import ArtifactError, ConfigError
 from ae_model.model import Detector
+from ae_model.scopes import Scope
 from pipelines.evaluate import Question, evaluate_stream
 from pipelines.stream_file import StreamFile, parse_stream
 
@@ -108,6 +109,25 @@ def test_report_is_written_for_programs_and_for_people_with_its_pictures(plant: 
     )
     assert "| events (sum)              |     4 |     4 |            - |" in text
     assert "![VUS-PR of each entity](entities-vus_pr.png)" in text
+
+
+def test_each_key_is_measured_by_the_first_model_that_a_run_would_ask(plant: Question, tmp_path: Path) -> None:
+    stream = plant.stream.model_copy(update={"key": "pump"})
+    own = make_pump(np.random.default_rng(5), 400) * np.float32(10)
+    linear_models.publish(stream, make_pump(np.random.default_rng(6), 600), tmp_path)
+    linear_models.publish(stream, own, tmp_path, Scope("own", "b"))
+
+    report = evaluate_stream(replace(plant, stream=stream, models=tmp_path))
+
+    assert report.models == {
+        "a": "pump version 1, trained on two sines",
+        "b": "pump.own.b version 1, layer own, trained on two sines",
+    }
+    served = [manifest.read(artifact.resolve(tmp_path, name)) for name in ("pump", "pump.own.b")]
+    (section,) = report.sections
+    for role in ("model", "baseline"):
+        thresholds = [section.entities[key][role]["threshold"] for key in "ab"]
+        assert thresholds == pytest.approx([each.threshold.value for each in served])
 
 
 def test_labels_may_be_a_column_of_tables(plant: Question, tmp_path: Path) -> None:
