@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -135,19 +136,19 @@ def _machine_rows(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def _wins(rows: Sequence[Row]) -> list[str]:
+    """By data set and rival: on how many machines the mean over the seeds is above, in either number."""
     lines = []
     for name in sorted({row["set"] for row in rows}):
-        machines = [machine for data_set, machine in _machines(rows) if data_set == name]
-        for other in (SAME_PCA, ROW_PCA):
-            gains = []
-            for machine in machines:
-                same = [row for row in rows if (row["set"], row["entity"]) == (name, machine)]
-                gains.append(_mean("auc_pr")(same, AUTOENCODER) - _mean("auc_pr")(same, other))
+        machines = [
+            [row for row in rows if (row["set"], row["entity"]) == each] for each in _machines(rows) if each[0] == name
+        ]
+        for other, number in product((SAME_PCA, ROW_PCA), ("vus_pr", "auc_pr")):
+            read = _mean(number)
+            gains = [read(same, AUTOENCODER) - read(same, other) for same in machines]
             won = sum(gain > 0 for gain in gains)
-            lines.append(
-                f"{name}: above {other} on {won} of {len(gains)} machines, mean gain {fmean(gains):+.3f} AUC-PR"
-            )
-    return [*lines, ""]
+            title = number.upper().replace("_", "-")
+            lines.append(f"{name}, {title}: above {other} on {won} of {len(gains)} machines, by {fmean(gains):+.3f}")
+    return ["\n\n".join(lines), ""]
 
 
 def _machines(rows: Sequence[Row]) -> list[tuple[str, str]]:
