@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 import shutil
@@ -13,6 +14,7 @@ from keyed_models import COHORT, KEYS, NAMES, SCOPES, candidate, make_stream, pu
 
 from ae_model.exceptions import ArtifactError, ConfigError
 from ae_model.scopes import Scope
+from pipelines.cli import main
 from pipelines.routes import Routes, find_routes
 
 
@@ -40,6 +42,22 @@ def test_all_layers_are_asked_in_order(published: Path) -> None:
     assert routes.find(b"a-2") == (cohort, whole, statistics)
     assert routes.find(b"new") == routes.find(None) == (whole, statistics)
     assert routes.path(own) == str(published / "small.own.a-1" / "1")
+
+
+def test_models_are_listed_with_the_layer_and_the_key_they_score(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list", "--models", str(published), "-o", "json"]) == 0
+
+    listed = json.loads(capsys.readouterr().out)
+    assert [(row["name"], row["version"], row["serves"], row["layer"], row["key"]) for row in listed] == [
+        ("small", 1, True, "global", None),
+        ("small.cohort.a", 1, True, "cohort", "a"),
+        ("small.own.a-1", 1, True, "own", "a-1"),
+        ("small.own.b.2f1", 1, True, "own", "b/1"),
+        ("small.statistics", 1, True, "statistics", None),
+    ]
+    assert [row["threshold"] for row in listed] == pytest.approx([0.05, 0.04, 0.02, 0.03, 0.02])
 
 
 def test_stream_without_key_has_one_model_whatever_else_there_is(published: Path) -> None:

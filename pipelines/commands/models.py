@@ -27,6 +27,8 @@ def _row(models: Path, name: str, version: int) -> dict[str, Any]:
         "name": name,
         "version": version,
         "serves": artifact.current(models, name) == version,
+        "layer": found.scope.layer,
+        "key": found.scope.key,
         "created": found.created,
         "network": found.network.network,
         "latent": found.network.latent,
@@ -46,6 +48,7 @@ def summary(found: manifest.Manifest) -> dict[str, Any]:
     length, channels = found.contract.shape
     return {
         "model": f"{found.name} version {found.version}",
+        "scores": f"layer {found.scope.layer}" + (f", key {found.scope.key}" if found.scope.key else ""),
         "created": found.created,
         "frames": f"{length} x {channels} at {found.contract.rate_hz or '-'} Hz",
         "network": name_network(found.contract, found.network),
