@@ -329,6 +329,16 @@ def test_variational_codes_tell_how_much_of_them_is_used(plant: Question, tmp_pa
     assert roles["lossless"].get("active_units") is None
 
 
+def test_active_units_are_not_counted_where_the_prior_was_learned(plant: Question, tmp_path: Path) -> None:
+    samples = make_pump(np.random.default_rng(2), 256)
+    learned = VariationalConfig(prior="learned")
+    linear_models.publish(plant.stream, samples, tmp_path, network="dense", latent=2, epochs=1, variational=learned)
+
+    (roles,) = evaluate_stream(replace(plant, labels=None, models=tmp_path)).sections[0].entities.values()
+
+    assert (roles["model"]["latent"], roles["model"]["active_units"]) == (2, None)
+
+
 def test_without_a_model_there_is_nothing_to_evaluate(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", test=np.zeros((3, 3)), label=np.zeros(3))
 

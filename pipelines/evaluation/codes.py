@@ -101,8 +101,9 @@ def _measure_codes(observation: Observation, frame_bytes: float) -> Numbers:
 
 
 def _count_active(observation: Observation) -> int | None:
-    """Of a variational code: others have no variance that would say anything."""
-    if observation.manifest.network.variational is None or len(observation.codes) == 0:
+    """Of a code pulled to the standard prior: of others the variance has no scale to be judged on."""
+    variational = observation.manifest.network.variational
+    if variational is None or variational.prior != "standard" or len(observation.codes) == 0:
         return None
     return active_units(observation.latent)
 
