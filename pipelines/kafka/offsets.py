@@ -16,11 +16,16 @@ from kafka.structs import OffsetAndMetadata
 from ae_model.exceptions import ConfigError, ConnectError, SourceGoneError
 from pipelines.kafka.client import KafkaSettings, make_admin
 
-COORDINATOR_S = 8.0
-_NO_COORDINATOR = (
+# A broker that was killed is named among those alive for some nine seconds.
+PATIENCE_S = 12.0
+_PASSING = (
     kafka_errors.CoordinatorNotAvailableError,
     kafka_errors.CoordinatorLoadInProgressError,
     kafka_errors.NotCoordinatorError,
+    kafka_errors.KafkaConnectionError,
+    kafka_errors.LeaderNotAvailableError,
+    kafka_errors.NodeNotReadyError,
+    kafka_errors.NotLeaderForPartitionError,
 )
 _Answer = TypeVar("_Answer")
 
@@ -62,7 +67,7 @@ def create_topics(
         for name, count in topics.items()
     }
     with make_admin(settings) as admin:
-        existing = set(admin.list_topics())
+        existing = set(_patiently(admin.list_topics))
         new = {name: wanted[name] for name in sorted(wanted) if name not in existing}
         if new:
             admin.create_topics(new, wait_for_metadata=True)
@@ -86,7 +91,7 @@ def check_topics(
     """
     wanted = list(dict.fromkeys(names))
     with make_admin(settings) as admin:
-        described = {topic["name"]: topic for topic in admin.describe_topics(wanted)}
+        described = {topic["name"]: topic for topic in _patiently(lambda: admin.describe_topics(wanted))}
     for name in wanted:
         code = described[name]["error_code"] if name in described else _UNKNOWN_TOPIC
         if code == _DENIED_TOPIC:
@@ -221,12 +226,16 @@ def until_offsets(
 
 
 def _patiently(ask: Callable[[], _Answer]) -> _Answer:
-    """Ask until a group's coordinator is found: a broker that never kept one first makes a topic for it."""
-    deadline = time.monotonic() + COORDINATOR_S
+    """Ask until a broker that can answer does.
+
+    One that never kept a group first makes a topic for it; of several, one may have gone a
+    moment ago, and the client asks another next time.
+    """
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return ask()
-        except _NO_COORDINATOR:
+        except _PASSING:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
@@ -240,11 +249,16 @@ def _resolve(
     if given == LATEST:
         return end_offsets(settings, topic, partitions)
     if isinstance(given, str) and not given.lstrip().startswith("{"):
-        return offsets_at(settings, topic, partitions, _parse_time(given))
+        return offsets_at(settings, topic, partitions, parse_time(given))
     return _parse_offsets(given, partitions)
 
 
-def _parse_time(text: str) -> int:
+def parse_time(text: str) -> int:
+    """Milliseconds since 1970 of an ISO time; UTC where it names no zone.
+
+    Raises:
+        ConfigError: it is no time.
+    """
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
@@ -274,5 +288,5 @@ def _list_offsets(settings: KafkaSettings, topic: str, specs: Mapping[int, Any])
     if not wanted:
         return {}
     with make_admin(settings) as admin:
-        found = admin.list_partition_offsets(wanted, isolation_level="read_committed")
+        found = _patiently(lambda: admin.list_partition_offsets(wanted, isolation_level="read_committed"))
     return {tp.partition: int(at.offset) for tp, at in found.items()}
