@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ae_model.exceptions import ConfigError, RecordError
-from pipelines.dead_letters import DeadLetter
+from pipelines.dead_letters import DeadLetter, read_mark
 from pipelines.kafka import offsets
 from pipelines.kafka.client import KafkaSettings
 from pipelines.kafka.read_all import read_all
@@ -115,21 +115,25 @@ def _coded_ids(kafka: KafkaSettings, topic: str, source: str) -> tuple[Pairs, in
 
 
 def _dead_ids(kafka: KafkaSettings, topic: str, source: str) -> tuple[Pairs, int]:
-    letters, foreign = _parse_all(
-        kafka, topic, lambda r: DeadLetter.from_record(OutputRecord(r.key, r.value, list(r.headers)))
-    )
+    letters, foreign = _parse_all(kafka, topic, _parse_letter)
     return [(letter.partition, np.array([letter.offset])) for letter in letters if letter.topic == source], foreign
 
 
-def _parse_all(kafka: KafkaSettings, topic: str, parse: Callable[[Any], _T]) -> tuple[list[_T], int]:
-    """Every record of a topic that is ours, and how many are not."""
-    parsed, foreign = [], 0
+def _parse_letter(record: Any) -> DeadLetter | None:
+    headers = list(record.headers)
+    return None if read_mark(headers) else DeadLetter.from_record(OutputRecord(record.key, record.value, headers))
+
+
+def _parse_all(kafka: KafkaSettings, topic: str, parse: Callable[[Any], _T | None]) -> tuple[list[_T], int]:
+    """What every record of a topic says, if anything, and how many are not ours."""
+    parsed: list[_T | None] = []
+    foreign = 0
     for record in read_all(kafka, topic):
         try:
             parsed.append(parse(record))
         except RecordError:
             foreign += 1
-    return parsed, foreign
+    return [item for item in parsed if item is not None], foreign
 
 
 def _gather(pairs: Pairs) -> Ids:

@@ -20,6 +20,8 @@ from pipelines.frame_batch import Headers, RawBatch
 from pipelines.records import OutputRecord, kafka_timestamp
 
 PREFIX = "__dlq.errors."
+# The one header of a mark: a record among the dead letters that says which one was sent to the input again.
+REPLAYED = "__dlq.replayed"
 CODES = frozenset(
     {
         "frame.channels",
@@ -144,14 +146,29 @@ class DeadLetter:
         if self.by_reference:
             raise RecordError(
                 self.code,
-                f"dead letter {self.topic}[{self.partition}]@{self.offset}: expected its value. "
-                "Received: a reference. Read it from the input topic.",
+                f"dead letter {self.place}: expected its value. Received: a reference. Read it from the input topic.",
             )
         return self._record([(f"{PREFIX}attempt", str(self.attempt).encode())])
+
+    @property
+    def place(self) -> str:
+        """Where its record lies in the input."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+    def mark(self) -> OutputRecord:
+        """The record that keeps this letter from being sent again."""
+        return OutputRecord(None, b"", [(REPLAYED, self.place.encode())], self.partition)
 
     def _record(self, facts: Headers) -> OutputRecord:
         headers = _own(self.headers) + facts
         return OutputRecord(self.key, self.value, headers, self.partition, kafka_timestamp(self.timestamp))
+
+
+def read_mark(headers: Headers) -> str | None:
+    """The place of the letter that a mark says was sent again; None for any other record."""
+    if len(headers) != 1 or headers[0][0] != REPLAYED or headers[0][1] is None:
+        return None
+    return headers[0][1].decode(errors="replace")
 
 
 class Breaker:

@@ -206,6 +206,17 @@ def _add_dlq(verbs: _Verbs) -> None:
     parser.add_argument("stream", metavar="STREAM", help=STREAM)
     parser.add_argument("--last", type=int, default=10, metavar="N", help="how many to show (default: 10)")
     _add_bootstrap(parser)
+    parser = _verb(group, "show", "dlq:show_", "show one dead letter whole")
+    parser.add_argument("stream", metavar="STREAM", help=STREAM)
+    parser.add_argument("place", metavar="PARTITION@OFFSET", help="of its record in the input, as `dlq list` shows it")
+    parser.add_argument("--out", metavar="FILE", help="write the record's value there, byte for byte")
+    _add_bootstrap(parser)
+    parser = _verb(group, "replay", "dlq:replay", "send dead letters to the input once more, each three times at most")
+    parser.add_argument("stream", metavar="STREAM", help=STREAM)
+    parser.add_argument("--code", metavar="CODE", help="only those of this reason, such as frame.size")
+    parser.add_argument("--since", metavar="TIME", help="only records of this time or later, such as 2026-01-31T12:00Z")
+    parser.add_argument("--dry-run", action="store_true", help="count them and send nothing")
+    _add_bootstrap(parser)
 
 
 def _add_verify(verbs: _Verbs) -> None:
