@@ -62,9 +62,8 @@ def show_(args: argparse.Namespace) -> int:
 def replay(args: argparse.Namespace) -> int:
     """Send dead letters to the input once more, and count what became of them."""
     if args.code not in (None, *CODES):
-        raise ConfigError(
-            f"--code: expected one of {', '.join(sorted(CODES))}. Received: --code={args.code}.{hint(args.code, set(CODES))}"
-        )
+        near = hint(args.code, set(CODES))
+        raise ConfigError(f"--code: expected one of {', '.join(sorted(CODES))}. Received: --code={args.code}.{near}")
     stream = load_stream(args.stream)
     since_ms = None if args.since is None else parse_time(args.since)
     kafka = find_kafka(args.bootstrap, stream)
