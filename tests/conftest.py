@@ -17,6 +17,8 @@ KAFKA_WARNINGS = (
     (r"(read|open)_text is deprecated", DeprecationWarning),
     # The socket of a refused connection is left to the garbage collector.
     (r"unclosed <socket.socket .*laddr=..0.0.0.0.", ResourceWarning),
+    # And so is that of a handshake that failed.
+    (r"unclosed <ssl.SSLSocket ", ResourceWarning),
 )
 
 

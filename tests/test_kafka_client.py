@@ -37,6 +37,7 @@ def test_secrets_are_resolved_late_and_kept_nowhere(monkeypatch: pytest.MonkeyPa
 
     options = client_options(settings.security, settings.bootstrap)
 
+    assert options.pop("ssl_context").check_hostname is True
     assert options == {
         "security_protocol": "SASL_SSL",
         "sasl_mechanism": "SCRAM-SHA-512",
@@ -113,7 +114,9 @@ def test_key_file_open_to_others_is_refused(tmp_path: Path) -> None:
         client_options(security, "broker:9093")
     key.chmod(0o600)
 
-    assert client_options(security, "broker:9093")["ssl_keyfile"] == str(key)
+    # The key is let pass; that it is none is the next thing to be told.
+    with pytest.raises(ConfigError, match=r"kafka\.security\.certfile: expected a certificate in PEM"):
+        client_options(security, "broker:9093")
 
 
 def free_port() -> int:

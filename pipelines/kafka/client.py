@@ -18,6 +18,7 @@ from kafka import errors as kafka_errors
 from ae_model.exceptions import ConfigError, ConnectError
 from pipelines.kafka.hooks import StrictBootstrap
 from pipelines.kafka.security import KafkaSecurity, client_options
+from pipelines.kafka.tls import find_fault, tls_error
 
 BOOTSTRAP_MS = 8_000
 REQUEST_MS = 15_000
@@ -140,6 +141,9 @@ def translated(settings: KafkaSettings) -> Iterator[None]:
 
 def connect_error(settings: KafkaSettings, exc: BaseException) -> ConnectError:
     """What went wrong, in one line, without what the client sent."""
+    fault = find_fault(exc)
+    if fault is not None:
+        return tls_error(settings.bootstrap, fault)
     if isinstance(exc, kafka_errors.AuthorizationError):
         rights = ", ".join(sorted(str(name) for name in _flat(exc.args)))
         return ConnectError(
@@ -164,12 +168,17 @@ _DENIED = (
 )
 
 
+def _is_lasting(exc: BaseException) -> bool:
+    """Whether waiting will not mend it."""
+    return isinstance(exc, (*_DENIED, kafka_errors.AuthorizationError)) or find_fault(exc) is not None
+
+
 def _flat(values: tuple[Any, ...]) -> list[Any]:
     return [item for value in values for item in (value if isinstance(value, (set, list, tuple)) else [value])]
 
 
 def _make(kind: Callable[..., _Client], settings: KafkaSettings, options: dict[str, Any]) -> _Client:
-    bootstrap = StrictBootstrap((*_DENIED, kafka_errors.AuthorizationError))
+    bootstrap = StrictBootstrap(_is_lasting)
     quiet = _quiet_loggers()
     quiet.starting += 1
     try:

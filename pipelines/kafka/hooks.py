@@ -4,7 +4,7 @@
     with_better_reads     a socket is read by the megabyte, not by 4096 bytes, and to its end
     ResponseBytes         a large response is received and decoded in place, not copied four times
     close_producer        a producer that hangs is ended
-    StrictBootstrap       wrong credentials end the start at once, and the last error is known
+    StrictBootstrap       what waiting will not mend ends the start at once, and the last error is known
 
 ``has_raw_fetch`` tries the first on a record set made here. When it does not hold,
 the source uses plain ``poll()``: the same raw batches, a tenth of the speed.
@@ -238,8 +238,8 @@ def close_producer(producer: KafkaProducer, timeout_s: float) -> None:
 class StrictBootstrap:
     """Watch the first connections of one client: some errors will not mend by waiting."""
 
-    def __init__(self, fatal: tuple[type[BaseException], ...]) -> None:
-        """End the start at once on an error of ``fatal``."""
+    def __init__(self, fatal: Callable[[BaseException], bool]) -> None:
+        """End the start at once on an error of which ``fatal`` says so."""
         self._fatal = fatal
         self._client: KafkaNetClient | None = None
         self.last_error: BaseException | None = None
@@ -252,7 +252,7 @@ class StrictBootstrap:
         connect = manager.get_connection
 
         def get_connection(*args: Any, **kwargs: Any) -> Any:
-            if isinstance(self.last_error, self._fatal) and not manager.bootstrapped:
+            if self.last_error is not None and self._fatal(self.last_error) and not manager.bootstrapped:
                 raise self.last_error
             connection = connect(*args, **kwargs)
             connection.close_future.add_errback(self._remember)

@@ -7,12 +7,14 @@ and kept nowhere, so no secret is in options, pipelines, pickles or logs.
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ae_model.exceptions import ConfigError
+from pipelines.kafka.tls import make_context
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -75,8 +77,8 @@ def client_options(security: KafkaSecurity | None, bootstrap: str) -> dict[str, 
     """kafka-python's options, with the secrets resolved.
 
     Raises:
-        ConfigError: a reference leads nowhere, a key file is open to others, or a
-            password would travel unencrypted to another machine.
+        ConfigError: a reference leads nowhere, a key file is open to others, a certificate
+            cannot be used, or a password would travel unencrypted to another machine.
     """
     if security is None:
         return {}
@@ -89,12 +91,16 @@ def client_options(security: KafkaSecurity | None, bootstrap: str) -> dict[str, 
         "sasl_mechanism": security.mechanism,
         "sasl_plain_username": resolve("username", security.username),
         "sasl_plain_password": resolve("password", security.password),
-        "ssl_cafile": security.cafile,
-        "ssl_certfile": security.certfile,
-        "ssl_keyfile": security.keyfile,
-        "ssl_password": resolve("keyfile_password", security.keyfile_password),
+        "ssl_context": _tls_context(security),
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _tls_context(security: KafkaSecurity) -> ssl.SSLContext | None:
+    if security.protocol not in ("SSL", "SASL_SSL"):
+        return None
+    password = resolve("keyfile_password", security.keyfile_password)
+    return make_context(security.cafile, security.certfile, security.keyfile, password)
 
 
 def resolve(name: str, reference: str | None) -> str | None:
