@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup demo test lint format lock bench clean
+.PHONY: help setup demo test faults lint format lock bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ demo: setup ## Train, stream and alert on real data, on a Kafka of its own
 
 test: setup ## Run the tests, those on a real Kafka included
 	@$(BIN)/python -m pytest
+
+faults: setup ## Break brokers and workers on purpose, and print what was lost (half an hour)
+	@$(BIN)/python -m pytest -m faults
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .

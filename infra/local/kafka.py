@@ -76,6 +76,7 @@ def start(
     port: int = 0,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     properties: Mapping[str, str] | None = None,
+    cluster_id: str | None = None,
 ) -> Broker:
     """Start a broker and wait until it answers a metadata request.
 
@@ -84,6 +85,7 @@ def start(
         port: 0 takes any free one.
         max_message_bytes: the largest record batch it takes.
         properties: further lines of server.properties; they win over the defaults.
+        cluster_id: what all nodes of a cluster share; None makes a new one.
 
     Raises:
         ConfigError: the port is taken.
@@ -96,7 +98,7 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     with _held_lock(folder) as lock:
         settings = _write_settings(folder, port, max_message_bytes, properties or {})
-        _format(java, settings)
+        _format(java, settings, cluster_id or make_cluster_id())
         broker = _launch(java, settings, port, lock)
     _wait_until_answering(broker)
     return broker
@@ -225,12 +227,16 @@ ONE_NODE = {
 }
 
 
-def _format(java: list[str], settings: Path) -> None:
+def make_cluster_id() -> str:
+    """An id that no other cluster has."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+
+
+def _format(java: list[str], settings: Path, cluster_id: str) -> None:
     if (settings.parent / "data" / "meta.properties").exists():
         return
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     # Joined with "=", since a cluster id may begin with a dash.
-    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(settings)]
+    tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(settings)]
     done = subprocess.run([*java, QUIET, *tool], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = _reason(done.stdout + done.stderr)
