@@ -40,7 +40,7 @@ demo: setup ## Train, stream and alert on real data, on a Kafka of its own
 	@$(BIN)/python -m infra.local.demo
 
 test: setup ## Run the tests, those on a real Kafka included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 faults: setup ## Break brokers and workers on purpose, and print what was lost (half an hour)
 	@$(BIN)/python -m pytest -m faults

@@ -6,8 +6,11 @@ keeps the jars in the user's cache, so only the first call needs a network.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ae_model.exceptions import ConnectError
@@ -39,7 +42,8 @@ def resolve_jars(coordinates: Sequence[str]) -> list[Path]:
     import jgo
 
     try:
-        environment = jgo.build("+".join(coordinates))
+        with _one_at_a_time():
+            environment = jgo.build("+".join(coordinates))
         # `classpath` would leave out the jars that are Java modules.
         jars = [Path(jar) for jar in environment.all_jars]
     except Exception as exc:  # jgo names no error of its own; a lost network shows as several
@@ -50,3 +54,12 @@ def resolve_jars(coordinates: Sequence[str]) -> list[Path]:
     if not jars:
         raise ConnectError(f"jars of {', '.join(coordinates)}: expected at least one. Received: jars=0.")
     return jars
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two that fill one cache would read each other's half of a file."""
+    path = Path(tempfile.gettempdir()) / f"latentstream-jars-{os.getuid()}.lock"
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
