@@ -29,6 +29,8 @@ from pipelines.records import OutputRecord, Per, encode_codes, encode_denoised
 from pipelines.routes import Routes, read_manifest
 
 FRAMES = "frames"
+# Where dead letters come from, each with a sink of its own.
+LETTER_ORIGINS = ("Undecodable", "Uninferable", "Refused")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def build_graph(
     outcome = decoded[FRAMES] | "InferFrames" >> InferFrames(config.routes, config.cache_mib)
     write_outputs(outcome[INFERRED], config, sinks)
     dead = [decoded[DEAD], outcome[DEAD]] + ([refused] if refused is not None else [])
-    for name, letters in zip(("Undecodable", "Uninferable", "Refused"), dead, strict=False):
+    for name, letters in zip(LETTER_ORIGINS, dead, strict=False):
         encoded = letters | f"Encode{name}" >> beam.ParDo(_EncodeDeadLetters(config.stream))
         # One sink per origin: a Flatten here would be one more stage between a record and its dead letter.
         _ = encoded | f"Write{name}" >> sinks.dead_letters

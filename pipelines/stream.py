@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,11 +23,13 @@ from pipelines.detectors import DEFAULT_CACHE_MIB, DETECTORS
 from pipelines.engines import make_options
 from pipelines.formats import make_decoder
 from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
+from pipelines.guarantees import plan_transactions
 from pipelines.kafka import offsets
 from pipelines.kafka.client import KafkaSettings, check_client
 from pipelines.kafka.refused import RefusedRecords
 from pipelines.kafka.sink import WriteRecords, close_sinks
 from pipelines.kafka.source import ReadFrames, clear_drain, close_sources, is_draining, request_drain
+from pipelines.kafka.transactions import Transactions, closing_transactions, fence, settle
 from pipelines.meters import METERS
 from pipelines.options import RunSettings
 from pipelines.parquet import WriteParquet
@@ -94,12 +97,16 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     check_client()
     graph = make_graph_config(stream, settings.models, settings.version, settings.model_cache_mib)
     kafka = stream.kafka_settings(settings.bootstrap)
-    source = plan_source(stream, kafka, settings)
-    METERS.reset()
-    clear_drain()
-    start = time.monotonic()
-    with serving(options), drain_on_signals(), _shown(stream.name, settings):
-        _run_pipeline(source, graph, make_sinks(stream, graph, kafka, settings), options)
+    transactions = plan_transactions(stream, kafka, options, settings.start)
+    with closing_transactions():
+        source = plan_source(stream, kafka, settings, transactions)
+        METERS.reset()
+        clear_drain()
+        start = time.monotonic()
+        with serving(options), drain_on_signals(), _shown(stream.name, settings):
+            _run_pipeline(source, graph, make_sinks(stream, graph, kafka, settings, transactions), options)
+        if transactions is not None:
+            settle(transactions, source.partitions)
     return summarise(stream.name, graph, time.monotonic() - start, drained=is_draining())
 
 
@@ -183,13 +190,18 @@ def make_graph_config(
     )
 
 
-def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings) -> ReadFrames:
+def plan_source(
+    stream: StreamFile, kafka: KafkaSettings, settings: RunSettings, transactions: Transactions | None = None
+) -> ReadFrames:
     """Check every topic and right, then settle where each partition starts and stops."""
     topic, group = stream.input.topic, stream.group
     rights = {topic: "READ", **dict.fromkeys(stream.outputs.topics, "WRITE")}
     counts = offsets.check_topics(kafka, rights, stream.given, rights)
     check_partitions(topic, counts)
     partitions = list(range(counts[topic]))
+    if transactions is not None:
+        # Before the offsets are asked for: a run that is still alive could commit others behind our back.
+        fence(transactions, partitions)
     start = offsets.start_offsets(kafka, topic, partitions, group, settings.start)
     offsets.check_start(kafka, topic, start)
     return ReadFrames(
@@ -200,6 +212,7 @@ def plan_source(stream: StreamFile, kafka: KafkaSettings, settings: RunSettings)
         until=offsets.until_offsets(kafka, topic, partitions, settings.until),
         group=group,
         max_record_bytes=stream.input.max_record_bytes,
+        transactions=transactions,
     )
 
 
@@ -217,14 +230,21 @@ def check_partitions(topic: str, counts: Mapping[str, int]) -> None:
             )
 
 
-def make_sinks(stream: StreamFile, graph: GraphConfig, kafka: KafkaSettings, settings: RunSettings) -> Sinks:
+def make_sinks(
+    stream: StreamFile,
+    graph: GraphConfig,
+    kafka: KafkaSettings,
+    settings: RunSettings,
+    transactions: Transactions | None = None,
+) -> Sinks:
     """One sink per output that the stream file turns on."""
     outputs, folder = stream.outputs, settings.parquet or stream.outputs.parquet
+    write = partial(WriteRecords, kafka, transactions=transactions)
     return Sinks(
-        dead_letters=WriteRecords(kafka, outputs.dead_letters),
-        codes=WriteRecords(kafka, outputs.codes, together=True) if outputs.codes else None,
-        denoised=WriteRecords(kafka, outputs.denoised, together=True) if outputs.denoised else None,
-        alerts=WriteRecords(kafka, outputs.alerts) if outputs.alerts else None,
+        dead_letters=write(outputs.dead_letters),
+        codes=write(outputs.codes, together=True) if outputs.codes else None,
+        denoised=write(outputs.denoised, together=True) if outputs.denoised else None,
+        alerts=write(outputs.alerts) if outputs.alerts else None,
         parquet=write_parquet(folder, graph) if folder else None,
     )
 

@@ -135,7 +135,9 @@ class StreamFile(_Strict):
     score: ScoreConfig = ScoreConfig()
     threshold: ThresholdConfig = ThresholdConfig()
     outputs: OutputsConfig = OutputsConfig()
-    guarantee: Literal["at_least_once"] = "at_least_once"
+    guarantee: Literal["at_least_once", "exactly_once"] = Field(
+        default="at_least_once", description="exactly_once: a transaction per input partition and bundle."
+    )
     kafka: KafkaConfig = KafkaConfig()
     breaker: BreakerConfig = BreakerConfig()
     _given: str = ""

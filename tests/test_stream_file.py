@@ -96,9 +96,9 @@ BAD = {
         {"input": {"topic": "t", "channels": 1, "record": "samples"}},
         "f.yaml, input.record: expected 'frame': one record is one frame; cutting a topic of samples into frames",
     ),
-    "not yet exactly once": (
-        {"guarantee": "exactly_once"},
-        "f.yaml, guarantee: expected 'at_least_once'. Received: guarantee='exactly_once'.",
+    "unknown guarantee": (
+        {"guarantee": "at_most_once"},
+        "f.yaml, guarantee: expected 'at_least_once' or 'exactly_once'. Received: guarantee='at_most_once'.",
     ),
     "one topic twice": ({"outputs": {"codes": "plant.press.frames.v1"}}, "expected topics that differ"),
     "cohort without key": ({"cohort": "^(a)"}, "f.yaml: cohort: expected key beside it"),

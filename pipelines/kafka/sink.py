@@ -19,6 +19,7 @@ from ae_model.exceptions import ConnectError, LatentstreamError, SinkError
 from pipelines.kafka import hooks
 from pipelines.kafka.client import KafkaSettings, make_producer, tune_allocator
 from pipelines.kafka.offsets import check_topics
+from pipelines.kafka.transactions import Transactions, bundle, transaction
 from pipelines.meters import METERS
 from pipelines.records import OutputRecord
 
@@ -52,20 +53,31 @@ class WriteRecords(beam.PTransform):  # type: ignore[misc]
         topic: where to; it must exist.
         together: send a bundle's records at its end, which costs less, and loses them where the bundle fails.
             Dead letters must not: they say why it failed.
+        transactions: whose transactions the records belong to, by the input partition they came from.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: str, *, together: bool = False) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        *,
+        together: bool = False,
+        transactions: Transactions | None = None,
+    ) -> None:
         """Keep plain values; nothing connects before a worker writes."""
         super().__init__()
+        self._transactions = transactions
         self._settings = settings
         self._topic = topic
         self._together = together
 
     def expand(self, records: beam.PCollection[OutputRecord]) -> beam.PCollection[None]:
         """Build the one step; nothing comes out of it."""
-        return records | "Write" >> beam.ParDo(_Writer(self._settings, self._topic, self._together)).with_output_types(
-            type(None)
-        )
+        if self._transactions is None:
+            writer: beam.DoFn = _Writer(self._settings, self._topic, self._together)
+        else:
+            writer = _TransactionalWriter(self._transactions, self._topic)
+        return records | "Write" >> beam.ParDo(writer).with_output_types(type(None))
 
 
 class _Writer(beam.DoFn):  # type: ignore[misc]
@@ -87,6 +99,26 @@ class _Writer(beam.DoFn):  # type: ignore[misc]
     def finish_bundle(self) -> None:
         assert self._unflushed is not None
         self._unflushed.flush()
+
+
+class _TransactionalWriter(beam.DoFn):  # type: ignore[misc]
+    """Each record goes into the transaction of the input partition it came from."""
+
+    def __init__(self, transactions: Transactions, topic: str) -> None:
+        super().__init__()
+        self._transactions = transactions
+        self._topic = topic
+
+    def start_bundle(self) -> None:
+        tune_allocator()
+        bundle().join()
+
+    def process(self, record: OutputRecord) -> None:
+        assert record.partition is not None
+        transaction(self._transactions, record.partition).send(self._topic, record)
+
+    def finish_bundle(self) -> None:
+        bundle().leave(self._transactions)
 
 
 class UnflushedRecords:

@@ -41,6 +41,7 @@ from pipelines.kafka.tracker import (
     OffsetSpanTracker,
     beam_timestamp,
 )
+from pipelines.kafka.transactions import Transactions, bundle
 from pipelines.meters import METERS
 
 RECORDS = "records"
@@ -121,6 +122,7 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         max_record_bytes: key and value of a record; a larger one is refused.
         max_inflated_bytes: records of a compressed batch; one that gives more is refused.
         options: how much a call does.
+        transactions: whose transactions the offsets go with, instead of a commit for ``group``.
 
     Returns:
         ``.records``, a PCollection of RawBatch, and ``.refused``, one of RefusedRecords.
@@ -137,18 +139,21 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         max_record_bytes: int = 1 << 20,
         max_inflated_bytes: int = 64 << 20,
         options: ReadOptions | None = None,
+        transactions: Transactions | None = None,
     ) -> None:
         """Keep plain values; nothing connects before a worker reads."""
         super().__init__()
         options = options or ReadOptions()
         caps = Caps(options.max_frames, options.batch_bytes, max_record_bytes, max_inflated_bytes)
+        self.partitions = tuple(partitions)
         self._shards = [KafkaShard(topic, partition) for partition in partitions]
         kind = ReadPartition if until is None else ReadPartitionUntil
         self._read = kind(
             key=ReaderKey(settings, topic, caps, options.buffer_bytes),
             spans={p: OffsetSpan(start[p], None if until is None else until[p]) for p in partitions},
-            commit=None if group is None else CommitKey(settings, group, topic),
+            commit=None if group is None or transactions else CommitKey(settings, group, topic),
             options=options,
+            transactions=transactions,
         )
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
@@ -181,10 +186,16 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
     """Read one partition from the restriction's next offset on."""
 
     def __init__(
-        self, key: ReaderKey, spans: Mapping[int, OffsetSpan], commit: CommitKey | None, options: ReadOptions
+        self,
+        key: ReaderKey,
+        spans: Mapping[int, OffsetSpan],
+        commit: CommitKey | None,
+        options: ReadOptions,
+        transactions: Transactions | None = None,
     ) -> None:
         """Keep plain values."""
         super().__init__()
+        self._transactions = transactions
         self._key = key
         self._spans = dict(spans)
         self._commit = commit
@@ -214,8 +225,10 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
 
     def _read_chunks(self, shard: KafkaShard, tracker: Any, finalizer: Any, estimator: Any) -> Iterator[Any]:
         tune_allocator()
+        if self._transactions is not None:
+            bundle().enter(self._transactions)
         call = _Call(self._options, tracker, shared_consumer(self._key), shard)
-        first = call.next
+        first = first_of_call = call.next
         for chunk in call.chunks():
             estimator.set_watermark(max(estimator.current_watermark(), _watermark(chunk)))
             yield from self._outputs(chunk, first)
@@ -224,6 +237,8 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         estimator.set_watermark(max(estimator.current_watermark(), call.watermark()))
         _HIGHWATER[self._key, shard.partition] = call.consumer.highwater(shard.partition)
         METERS.set("lag", total_lag())
+        if self._transactions is not None and call.next > first_of_call:
+            bundle().read(self._transactions, shard.partition, call.next)
         self._offer_commit(shard, call, finalizer)
 
     def _outputs(self, chunk: Chunk, first: int) -> Iterator[Any]:

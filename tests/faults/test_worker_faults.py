@@ -14,8 +14,9 @@ from fault_rig import Scene
 
 Note = Callable[..., None]
 Make = Callable[..., Scene]
-COUNT, RATE = 45_000, 4_000
+COUNT, RATE = 90_000, 2_000
 KILLS = (0.2, 0.45, 0.7)
+GUARANTEES = ("at_least_once", "exactly_once")
 
 
 @pytest.fixture
@@ -32,8 +33,9 @@ def make(broker: str, models: Path, topic_name: Callable[..., str], tmp_path: Pa
         scene.close()
 
 
-def test_w1_three_kills_lose_nothing(make: Make, note: Note) -> None:
-    scene = make()
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+def test_w1_three_kills_lose_nothing(guarantee: str, make: Make, note: Note) -> None:
+    scene = make(guarantee=guarantee)
     watcher = scene.watch()
     scene.send_behind(RATE)
 
@@ -47,8 +49,10 @@ def test_w1_three_kills_lose_nothing(make: Make, note: Note) -> None:
 
     found = check(scene)
     gap = watcher.longest_gap(watcher.arrivals[0][0], end)
-    note("W1", "kill -9 at 20, 45, 70 %", found, gap_s=gap, recover_s=watcher.first_after(killed))
+    note("W1", f"kill -9 at 20, 45, 70 %, {guarantee}", found, gap_s=gap, recover_s=watcher.first_after(killed))
     found.require(scene.records.seed)
+    if guarantee == "exactly_once":
+        assert found.replayed == 0
 
 
 def test_w2_sigterm_drains_and_nothing_is_replayed(make: Make, note: Note) -> None:
@@ -106,3 +110,23 @@ def test_w4_frozen_worker_comes_back_beside_its_successor(make: Make, note: Note
     found = check(scene)
     note("W4", "frozen while another run finishes, then woken", found, note=f"the woken one: exit {code}")
     found.require(scene.records.seed)
+
+
+def test_w4_woken_zombie_is_fenced_and_writes_nothing_more(make: Make, note: Note) -> None:
+    scene = make(guarantee="exactly_once")
+    watcher = scene.watch()
+    scene.send_behind(RATE)
+    frozen = scene.start()
+    watcher.wait_for(int(0.2 * scene.good))
+
+    frozen.signal(signal.SIGSTOP)
+    scene.finish()
+    frozen.signal(signal.SIGCONT)
+    code, summary, error = frozen.wait()
+
+    found = check(scene)
+    note("W4", "frozen, overtaken, woken, exactly_once", found, note=f"the woken one: exit {code}")
+    found.require(scene.records.seed)
+    assert found.replayed == 0
+    assert (code, summary) == (7, None)
+    assert "expected one run of stream small at a time. Received: a second one, which" in error.splitlines()[-1]
