@@ -16,6 +16,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -276,9 +277,10 @@ class InferredBatch:
         """(n,) the cut-off on each frame's score, in float32 as the score is."""
         return np.array([scorer.threshold for scorer in self.scorers], np.float32)[self.scored_by]
 
-    @property
+    @cached_property
     def missing(self) -> NDArray[np.float32]:
         """(n,): the share of each frame's samples that are missing; where it is 1, nothing was there."""
+        # Kept, as each alert asks for its own: a storm would go through all frames once per alert.
         return missing_share(self.batch.frames)
 
     @property

@@ -140,6 +140,13 @@ def make_inferred(scores: list[float], threshold: float = 1.0) -> InferredBatch:
     )
 
 
+def test_missing_shares_are_counted_once_however_many_alerts_ask() -> None:
+    inferred = make_inferred([1.0, 2.0])
+
+    assert inferred.missing is inferred.missing
+    assert inferred.missing.tolist() == [0.0, 0.0]
+
+
 def test_score_at_the_threshold_or_not_a_number_alerts() -> None:
     inferred = make_inferred([0.5, 1.0, 2.0, float("nan"), float("inf")])
 
