@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import apache_beam as beam
@@ -35,6 +37,9 @@ PRODUCE_OPTIONS = {
     "delivery_timeout_ms": 60_000,
 }
 FLUSH_S = 75.0
+# A producer that had nothing acknowledged for so long may be one that never will.
+HUNG_S = 20.0
+RETRY_S = 0.5
 CLOSE_S = 10.0
 # More than this is acknowledged before more is taken.
 UNFLUSHED_BYTES = 32 << 20
@@ -147,26 +152,40 @@ class UnflushedRecords:
             self.flush()
 
     def flush(self) -> None:
-        """Return when all are written.
+        """Return when all are written, by a new producer where the first one hangs or fails.
 
         Raises:
-            ConnectError: the topic is absent or may not be written.
+            ConnectError: the topic is absent or may not be written, or no broker came back in time.
             SinkError: something was not acknowledged, twice.
         """
         self._hand_over()
         if not self._sent:
             return
-        failed = self._settle()
-        if failed:
+        deadline = time.monotonic() + FLUSH_S
+        may_fail = True
+        while failed := self._settle():
+            failure = self._first_failure()
+            drop_producer(self._settings)
+            has_hung = isinstance(failure, TimeoutError)
+            if time.monotonic() > deadline or not (may_fail or has_hung):
+                raise self._error(failure)
             log.warning("topic %s: %d records not acknowledged; sending them again.", self._topic, len(failed))
-            drop_producer(self._settings)
-            self._sent = [(record, self._produce(record)) for record in failed]
-            failed = self._settle()
-        if failed:
-            drop_producer(self._settings)
-            raise self._error(self._first_failure())
+            self._send_again(failed, deadline)
+            may_fail = may_fail and has_hung
         METERS.add("written", len(self._sent))
         self._sent, self._bytes = [], 0
+
+    def _send_again(self, failed: list[OutputRecord], deadline: float) -> None:
+        """Give them to a new producer, as soon as there is a broker to make one with."""
+        while True:
+            try:
+                shared_producer(self._settings)
+                break
+            except ConnectError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
+        self._sent = [(record, self._produce(record)) for record in failed]
 
     def _hand_over(self) -> None:
         """Give what waits to the producer."""
@@ -174,11 +193,12 @@ class UnflushedRecords:
         self._waiting = []
 
     def _settle(self) -> list[OutputRecord]:
-        """Wait for every record; those that were not acknowledged."""
-        try:
-            shared_producer(self._settings).flush(timeout=FLUSH_S)
-        except kafka_errors.KafkaTimeoutError:
-            log.warning("topic %s: no answer within %.0f s.", self._topic, FLUSH_S)
+        """Wait for every record as long as some are acknowledged; those that were not."""
+        left = len(self._sent) + 1
+        while 0 < (waiting := sum(not future.is_done for _, future in self._sent)) < left:
+            left = waiting
+            with suppress(kafka_errors.KafkaTimeoutError):
+                shared_producer(self._settings).flush(timeout=HUNG_S)
         failed = [record for record, future in self._sent if not future.succeeded()]
         if failed:
             error = self._error(self._first_failure())
@@ -208,7 +228,7 @@ class UnflushedRecords:
         for _, future in self._sent:
             if future.failed():
                 return future.exception  # type: ignore[no-any-return]
-        return TimeoutError(f"no answer within {FLUSH_S:.0f} s")
+        return TimeoutError(f"nothing acknowledged within {HUNG_S:.0f} s")
 
     def _error(self, exc: BaseException) -> LatentstreamError:
         if isinstance(exc, kafka_errors.AuthorizationError):

@@ -157,7 +157,7 @@ def test_wrong_partition_is_told(settings: KafkaSettings, topic: str) -> None:
 def test_producer_that_hangs_is_replaced_and_nothing_is_lost(
     settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sink, "FLUSH_S", 0.5)
+    monkeypatch.setattr(sink, "HUNG_S", 0.5)
     unflushed = UnflushedRecords(settings, topic)
     unflushed.send(OutputRecord(None, b"before", partition=0))
     unflushed.flush()
