@@ -54,16 +54,16 @@ class Records:
     def key(self, seq: int) -> bytes:
         return MARK.pack(seq, zlib.crc32(self.value(seq)))
 
-    def send(self, bootstrap: str, topic: str, count: int, *, rate: int | None = None) -> None:
-        """Send the first ``count``; the broker may go and come meanwhile."""
+    def send(self, bootstrap: str, topic: str, count: int, *, first: int = 0, rate: int | None = None) -> None:
+        """Send ``count`` from ``first`` on; the broker may go and come meanwhile."""
         producer = make_producer(
             KafkaSettings(bootstrap), batch_size=1 << 16, linger_ms=10, delivery_timeout_ms=180_000, max_block_ms=90_000
         )
         start = time.monotonic()
-        for seq in range(count):
+        for seq in range(first, first + count):
             producer.send(topic, self.value(seq), key=self.key(seq), partition=seq % PARTITIONS)
             if rate and seq % 200 == 0:
-                time.sleep(max(0.0, start + seq / rate - time.monotonic()))
+                time.sleep(max(0.0, start + (seq - first) / rate - time.monotonic()))
         producer.flush()
         producer.close()
 
@@ -73,6 +73,7 @@ class Watcher:
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.arrivals: list[tuple[float, int]] = []
+        self.by_partition: list[tuple[float, int]] = []
         self._settings, self._topic = KafkaSettings(bootstrap), topic
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -84,7 +85,8 @@ class Watcher:
         consumer.seek_to_beginning()
         frames = 0
         while not self._stop.is_set():
-            for records in consumer.poll(timeout_ms=100).values():
+            for tp, records in consumer.poll(timeout_ms=100).items():
+                self.by_partition.append((time.monotonic(), tp.partition))
                 frames += sum(int(dict(record.headers)["ls-frames"]) for record in records)
                 self.arrivals.append((time.monotonic(), frames))
         consumer.close()
@@ -150,7 +152,7 @@ class Scene:
         self.path = rig.write_stream(folder, topic, bootstrap, **changes)
         self.watcher: Watcher | None = None
         self._sender: threading.Thread | None = None
-        self._jobs: list[Job] = []
+        self.jobs: list[Job] = []
 
     @property
     def stream(self) -> StreamFile:
@@ -163,6 +165,11 @@ class Scene:
     def send(self, rate: int | None = None) -> None:
         self.records.send(self.bootstrap, self.stream.input.topic, self.count, rate=rate)
 
+    def send_more(self, count: int) -> None:
+        """The next ``count``."""
+        self.records.send(self.bootstrap, self.stream.input.topic, count, first=self.count)
+        self.count += count
+
     def send_behind(self, rate: int) -> None:
         """Send at a steady rate while the rest goes on."""
         self._sender = threading.Thread(target=self.send, args=(rate,))
@@ -172,20 +179,21 @@ class Scene:
         self.watcher = Watcher(self.bootstrap, self.stream.outputs.codes or "")
         return self.watcher
 
-    def start(self, *flags: str, program: str = PROGRAM) -> Job:
-        until = json.dumps(dict.fromkeys(map(str, range(PARTITIONS)), self.count // PARTITIONS))
+    def start(self, *flags: str, until: str | None = None, program: str = PROGRAM) -> Job:
+        """Run to the end of what is sent, or will be."""
+        until = until or json.dumps(dict.fromkeys(map(str, range(PARTITIONS)), self.count // PARTITIONS))
         words = ["run", str(self.path), "--models", str(self.models), "--parquet", str(self.parquet)]
-        self._jobs.append(Job([*words, "--until", until, "--no-panel", "-o", "json", *flags], program))
-        return self._jobs[-1]
+        self.jobs.append(Job([*words, "--until", until, "--no-panel", "-o", "json", *flags], program))
+        return self.jobs[-1]
 
-    def finish(self, *flags: str, timeout_s: float = 180) -> dict[str, Any]:
+    def finish(self, until: str | None = None, timeout_s: float = 180) -> dict[str, Any]:
         """Run to the end; what it says of itself must be right."""
-        code, summary, error = self.start(*flags).wait(timeout_s)
+        code, summary, error = self.start(until=until).wait(timeout_s)
         assert (code, error, summary["balance"]) == (0, "", 0)
         return dict(summary)
 
     def close(self) -> None:
-        for job in self._jobs:
+        for job in self.jobs:
             if job.process.poll() is None:
                 job.process.kill()
                 job.process.communicate()
