@@ -34,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with nullcontext() if args.verbose else silenced():
             commands = importlib.import_module(f"pipelines.commands.{module}")
         return int(getattr(commands, verb)(args))
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as exc:
+        # A run that was told twice to stop knows by which signal.
+        return 128 + exc.args[0] if exc.args else EXIT_INTERRUPTED
     except Exception as exc:
         return report(exc, verbose=args.verbose)
 

@@ -16,9 +16,16 @@ TRANSACTIONAL_ENGINES = ("FnApiRunner",)
 
 
 def plan_transactions(
-    stream: StreamFile, kafka: KafkaSettings, options: PipelineOptions, start: Given
+    stream: StreamFile, kafka: KafkaSettings, options: PipelineOptions, *, start: Given, tables: bool
 ) -> Transactions | None:
     """The transactions of a stream that asks for exactly_once; None for one that does not.
+
+    Args:
+        stream: which.
+        kafka: its cluster.
+        options: Beam's, which name the engine.
+        start: as it was asked for.
+        tables: whether there is a sink of Parquet tables, whose rows must be there before a commit.
 
     Raises:
         ConfigError: the engine or the start would break the promise.
@@ -33,8 +40,8 @@ def plan_transactions(
             f"--start: expected none with guarantee: exactly_once, since group {group} has outputs of earlier records. "
             f"Received: --start={start}. Give the stream another name, or topics of its own."
         )
-    # The dead letters' topic is among them.
-    sinks = len(outputs.topics) - 1 + len(LETTER_ORIGINS)
+    # The dead letters' topic is among those of the outputs.
+    sinks = len(outputs.topics) - 1 + len(LETTER_ORIGINS) + tables
     return Transactions(kafka, stream.name, topic, group, sinks)
 
 

@@ -16,6 +16,7 @@ import apache_beam as beam
 
 from pipelines.alerts import Alert, alert_table
 from pipelines.frame_batch import InferredBatch
+from pipelines.kafka.transactions import Transactions, bundle
 from pipelines.meters import METERS
 from pipelines.parquet_pieces import Piece
 from pipelines.parquet_writer import SEGMENT_OFFSETS, ParquetFolder
@@ -37,6 +38,7 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
         model: what files are named by where several models score a batch, in place of the one that did; their
             version is 0, and each row names its own.
         segment_offsets: no file has rows on both sides of a multiple of this offset.
+        transactions: what must not be committed before the rows of its offsets are published, if anything.
     """
 
     def __init__(
@@ -45,10 +47,11 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
         explain: Explain | None = None,
         model: str | None = None,
         segment_offsets: int = SEGMENT_OFFSETS,
+        transactions: Transactions | None = None,
     ) -> None:
         """Keep the settings; nothing is made before a worker writes."""
         super().__init__()
-        self._write = _WriteParquet(folder, explain, model, segment_offsets)
+        self._write = _WriteParquet(folder, explain, model, segment_offsets, transactions)
 
     def expand(self, inferred: beam.PCollection) -> Any:
         """One fused step with nothing behind it."""
@@ -56,12 +59,22 @@ class WriteParquet(beam.PTransform):  # type: ignore[misc]
 
 
 class _WriteParquet(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, folder: str, explain: Explain | None, model: str | None, segment_offsets: int) -> None:
+    def __init__(
+        self,
+        folder: str,
+        explain: Explain | None,
+        model: str | None,
+        segment_offsets: int,
+        transactions: Transactions | None,
+    ) -> None:
+        self._transactions = transactions
         self._folder = ParquetFolder(Path(folder), segment_offsets)
         self._explain = explain
         self._model = model
 
     def start_bundle(self) -> None:
+        if self._transactions is not None:
+            bundle().join()
         self._pieces: dict[tuple[str, int, str], list[Piece]] = defaultdict(list)
         self._buffered = 0
 
@@ -76,6 +89,8 @@ class _WriteParquet(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> None:
         self._flush()
+        if self._transactions is not None:
+            bundle().leave(self._transactions)
 
     def _flush(self) -> None:
         for (topic, partition, _), pieces in self._pieces.items():

@@ -97,7 +97,8 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     check_client()
     graph = make_graph_config(stream, settings.models, settings.version, settings.model_cache_mib)
     kafka = stream.kafka_settings(settings.bootstrap)
-    transactions = plan_transactions(stream, kafka, options, settings.start)
+    tables = bool(settings.parquet or stream.outputs.parquet)
+    transactions = plan_transactions(stream, kafka, options, start=settings.start, tables=tables)
     with closing_transactions():
         source = plan_source(stream, kafka, settings, transactions)
         METERS.reset()
@@ -245,28 +246,35 @@ def make_sinks(
         codes=write(outputs.codes, together=True) if outputs.codes else None,
         denoised=write(outputs.denoised, together=True) if outputs.denoised else None,
         alerts=write(outputs.alerts) if outputs.alerts else None,
-        parquet=write_parquet(folder, graph) if folder else None,
+        parquet=write_parquet(folder, graph, transactions) if folder else None,
     )
 
 
-def write_parquet(folder: str, graph: GraphConfig) -> WriteParquet:
+def write_parquet(folder: str, graph: GraphConfig, transactions: Transactions | None = None) -> WriteParquet:
     """The sink for tables, whose files are named by the stream where each key has a model of its own."""
     model = graph.stream if graph.routes.keyed else None
-    return WriteParquet(folder, ExplainBatch(graph.routes.models, graph.stream), model)
+    return WriteParquet(folder, ExplainBatch(graph.routes.models, graph.stream), model, transactions=transactions)
 
 
 @contextmanager
 def drain_on_signals() -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C drain the source; a second one stops at once."""
+    """Let SIGTERM and Ctrl-C drain the source; a second one stops at once, as KeyboardInterrupt with its number."""
+    stopped: list[int] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
         if is_draining():
-            raise KeyboardInterrupt
+            stopped.append(number)
+            raise KeyboardInterrupt(number)
         request_drain()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
+    except BaseException as exc:
+        if stopped:
+            # Whatever broke on the way out: this is why.
+            raise KeyboardInterrupt(stopped[0]) from exc
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

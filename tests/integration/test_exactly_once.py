@@ -20,6 +20,7 @@ from pipelines.kafka import transactions
 from pipelines.kafka.client import KafkaSettings, make_consumer
 from pipelines.kafka.offsets import group_offsets
 from pipelines.kafka.transactions import Bundle, PartitionTransaction, Transactions, within
+from pipelines.parquet_files import read_table
 from pipelines.records import read_codes
 from pipelines.stream import run_stream
 from pipelines.stream_file import StreamFile
@@ -88,6 +89,23 @@ def test_what_was_sent_before_a_commit_that_failed_is_seen_by_nobody_and_written
     assert (seen, sorted(lying)) == (Counter(), ids)
     assert coded(broker, stream, "read_committed") == Counter(ids)
     assert sorted(coded(broker, stream, "read_uncommitted").values()) == [2] * 90
+
+
+def test_rows_of_the_tables_are_there_before_their_offsets_are_committed(
+    broker: str, models: Path, stream: StreamFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rig.send_values(broker, stream.input.topic, rig.good_values(30))
+    commit, rows = PartitionTransaction.commit, list[int]()
+
+    def look(self: PartitionTransaction, next_offset: int) -> None:
+        rows.append(read_table(tmp_path, "scores").num_rows)
+        commit(self, next_offset)
+
+    monkeypatch.setattr(PartitionTransaction, "commit", look)
+    run_stream(stream, rig.settings(broker, models, parquet=str(tmp_path)))
+
+    assert rows
+    assert set(rows) == {30}
 
 
 def test_a_start_of_ones_own_is_refused_once_there_are_outputs(broker: str, models: Path, stream: StreamFile) -> None:
