@@ -229,8 +229,11 @@ def _add_verify(verbs: _Verbs) -> None:
 def _add_bench(verbs: _Verbs) -> None:
     group = _group(verbs, "bench", "measure this machine")
     parser = _verb(group, "stream", "bench:stream", "compare the stream's speed with that of the bare model")
-    parser.add_argument("--frames", type=int, default=2_000_000, metavar="N", help="of 1 KiB each (default: 2000000)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of both legs (default: 5)")
+    parser.add_argument("--frames", type=int, metavar="N", help="of 1 KiB each (default: 2000000; 200000 if quick)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="of both legs (default: 5; 3 if quick)")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the frames: a minute on a quiet machine"
+    )
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="Kafka brokers (default: one started for this)")
 
 

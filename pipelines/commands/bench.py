@@ -10,16 +10,20 @@ from pathlib import Path
 
 import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
 
-from pipelines.bench import bench_stream
+from pipelines.bench import FRAMES, ROUNDS, bench_stream
 from pipelines.commands.addresses import local_kafka
 from pipelines.commands.output import note, say, show
+
+QUICK_FRAMES, QUICK_ROUNDS = 200_000, 3
 
 
 def stream(args: argparse.Namespace) -> int:
     """Measure the stream against the bare model."""
+    frames = args.frames or (QUICK_FRAMES if args.quick else FRAMES)
+    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     with _broker(args.bootstrap) as bootstrap:
-        note(f"Filling a topic with {args.frames:,} frames, then {args.rounds + 1} rounds, of which the first warms up")
-        report = bench_stream(bootstrap, frames=args.frames, rounds=args.rounds)
+        note(f"Filling a topic with {frames:,} frames, then {rounds + 1} rounds, of which the first warms up")
+        report = bench_stream(bootstrap, frames=frames, rounds=rounds)
     if args.output == "json":
         show(report, args.output)
     else:
