@@ -1,45 +1,37 @@
 """One Apache Kafka node on this machine (KRaft), for development and tests.
 
     folder/state.json         pid, port and log of the broker that runs, or ran, here
-    folder/lock               held by the broker process as long as it lives
     folder/server.properties  its settings
-    folder/kafka.log          what it prints
     folder/data/              its topics, kept between starts
+    folder/kafka.log          what it prints
 
-The lock's descriptor is inherited by the broker, so any process can ask whether
-it lives by trying the lock; a process id alone may be someone else's by then.
+Its lock is that of ``processes``.
 """
 
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
-import signal
-import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ae_model.exceptions import ConfigError, ConnectError
+from ae_model.exceptions import ConnectError
+from infra.local import processes
 from infra.local.java import find_java, resolve_jars
+from infra.local.processes import HOST
 
 KAFKA_JARS = ("org.apache.kafka:kafka_2.13:4.2.0", "org.slf4j:slf4j-simple:2.0.17")
-HOST = "127.0.0.1"
+NAME = "kafka"
 HEAP = "-Xmx512m"
 QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 DATED = "-Dorg.slf4j.simpleLogger.showDateTime=true"
 START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 16 << 20
-
-# Brokers this process started: they must be waited for, or they stay as zombies.
-_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True)
@@ -63,11 +55,14 @@ class Broker:
         """``host:port`` for Kafka clients."""
         return f"{HOST}:{self.port}"
 
+    def describe(self) -> dict[str, object]:
+        """For a person or a script."""
+        return {"bootstrap": self.bootstrap, "pid": self.pid, "log": self.log}
+
 
 def default_folder() -> Path:
     """The folder of this user's broker."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "latentstream" / "kafka"
+    return processes.cache_folder(NAME)
 
 
 def start(
@@ -93,10 +88,10 @@ def start(
     """
     folder = (folder or default_folder()).absolute()
     java = [str(find_java()), HEAP, "-cp", os.pathsep.join(str(jar) for jar in resolve_jars(KAFKA_JARS))]
-    port = port or _free_port()
-    _require_free(port)
+    port = port or processes.free_port()
+    processes.require_free(port)
     folder.mkdir(parents=True, exist_ok=True)
-    with _held_lock(folder) as lock:
+    with processes.held_lock(NAME, folder) as lock:
         settings = _write_settings(folder, port, max_message_bytes, properties or {})
         _format(java, settings, cluster_id or make_cluster_id())
         broker = _launch(java, settings, port, lock)
@@ -111,7 +106,7 @@ def status(folder: Path | None = None) -> Broker | None:
         broker = Broker(**json.loads((folder / "state.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return broker if _is_locked(folder) else None
+    return broker if processes.is_running(NAME, folder) else None
 
 
 def stop(folder: Path | None = None) -> bool:
@@ -122,75 +117,13 @@ def stop(folder: Path | None = None) -> bool:
     folder = (folder or default_folder()).absolute()
     broker = status(folder)
     if broker is not None:
-        _end(broker, folder)
+        processes.end(NAME, folder, broker.pid)
     (folder / "state.json").unlink(missing_ok=True)
     return broker is not None
 
 
-def _end(broker: Broker, folder: Path) -> None:
-    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-        os.kill(broker.pid, number)
-        deadline = time.monotonic() + seconds
-        while _is_locked(folder) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        if not _is_locked(folder):
-            break
-    child = _CHILDREN.pop(broker.pid, None)
-    if child is not None:
-        child.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as exc:
-            raise ConfigError(
-                f"port: expected a free port of {HOST}. Received: port={port} ({exc.strerror}). "
-                "Give another one, or 0 for any."
-            ) from exc
-
-
-@contextmanager
-def _held_lock(folder: Path) -> Iterator[int]:
-    """Descriptor of the folder's lock; closing it here leaves it held by a child that has it."""
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not _try_lock(lock):
-            raise ConnectError(f"broker in {folder}: expected none. Received: one that runs. Stop it first.")
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def _try_lock(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_locked(folder: Path) -> bool:
-    try:
-        lock = os.open(folder / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        return not _try_lock(lock)
-    finally:
-        os.close(lock)
-
-
 def _write_settings(folder: Path, port: int, max_message_bytes: int, extra: Mapping[str, str]) -> Path:
-    controller = _free_port()
+    controller = processes.free_port()
     lines = {
         "process.roles": "broker,controller",
         "node.id": "1",
@@ -239,27 +172,14 @@ def _format(java: list[str], settings: Path, cluster_id: str) -> None:
     tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(settings)]
     done = subprocess.run([*java, QUIET, *tool], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        reason = _reason(done.stdout + done.stderr)
+        reason = processes.reason(done.stdout + done.stderr)
         raise ConnectError(f"settings {settings}: expected a data folder formatted with them. Received: {reason}")
 
 
 def _launch(java: list[str], settings: Path, port: int, lock: int) -> Broker:
     folder = settings.parent
-    log = folder / "kafka.log"
-    command = [*java, DATED, "kafka.Kafka", str(settings)]
-    with log.open("ab") as output:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            pass_fds=(lock,),
-            # Ctrl-C at the terminal is for the command in front, not for the broker behind it.
-            start_new_session=True,
-        )
-    _CHILDREN[child.pid] = child
-    broker = Broker(child.pid, port, str(folder), str(log))
+    pid = processes.launch(NAME, [*java, DATED, "kafka.Kafka", str(settings)], folder, lock)
+    broker = Broker(pid, port, str(folder), str(folder / f"{NAME}.log"))
     (folder / "state.json").write_text(json.dumps(asdict(broker)))
     return broker
 
@@ -267,7 +187,7 @@ def _launch(java: list[str], settings: Path, port: int, lock: int) -> Broker:
 def _wait_until_answering(broker: Broker) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if _CHILDREN[broker.pid].poll() is not None:
+        if processes.has_ended(broker.pid):
             break
         if _answers(broker):
             return
@@ -275,23 +195,17 @@ def _wait_until_answering(broker: Broker) -> None:
     stop(Path(broker.folder))
     raise ConnectError(
         f"broker {broker.bootstrap}: expected an answer within {START_SECONDS:.0f} s. "
-        f"Received: {_reason(Path(broker.log).read_text(errors='replace'))} The whole log: {broker.log}"
+        f"Received: {processes.reason(processes.read_log(NAME, Path(broker.folder)))} The whole log: {broker.log}"
     )
-
-
-def _reason(output: str) -> str:
-    """The first line of a Java program's output that names an exception, else its last one."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["nothing."]
-    return next((line for line in lines if "Exception" in line), lines[-1])
 
 
 def _answers(broker: Broker) -> bool:
     from kafka import KafkaAdminClient
     from kafka.errors import KafkaError
 
+    if not processes.is_open(broker.port):
+        return False
     try:
-        with socket.create_connection((HOST, broker.port), timeout=1):
-            pass
         client = KafkaAdminClient(bootstrap_servers=broker.bootstrap, bootstrap_timeout_ms=5000)
     except (OSError, KafkaError):
         return False

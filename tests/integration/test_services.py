@@ -12,7 +12,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from ae_model.exceptions import ConfigError, ConnectError
-from infra.local import java, kafka
+from infra.local import java, kafka, processes
 
 pytestmark = pytest.mark.kafka
 
@@ -50,7 +50,7 @@ def test_broker_ended_by_sigterm_starts_again_with_its_topics(folder: Path) -> N
     admin = KafkaAdminClient(bootstrap_servers=first.bootstrap)
     admin.create_topics({"kept": {"num_partitions": 3, "replication_factor": 1}})
     admin.close()
-    child = kafka._CHILDREN[first.pid]
+    child = processes._CHILDREN[first.pid]
     child.send_signal(signal.SIGTERM)
     ended = child.wait(timeout=30)
     stale = (folder / "state.json").exists(), kafka.status(folder), kafka.stop(folder)
