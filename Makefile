@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup demo test faults lint format lock bench clean
+.PHONY: help setup demo test faults flink lint format lock bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: setup ## Run the tests, those on a real Kafka included
 
 faults: setup ## Break brokers and workers on purpose, and print what was lost (half an hour)
 	@$(BIN)/python -m pytest -m faults
+
+flink: setup ## Run the tests on a real Flink: starts, kills, savepoints, with their figures
+	@$(BIN)/python -m pytest -m 'flink or flink_faults'
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .

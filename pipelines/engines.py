@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from ae_model.exceptions import ConfigError
+from pipelines.flink import flink_flags
 from pipelines.prism import INSTALL, find_prism
 
 BOUNDED_ENGINES = ("FnApiRunner",)
@@ -62,7 +63,9 @@ def choose_engine(runner: str, beam_args: list[str], *, bounded: bool) -> Engine
             f"--until: expected latest, a time or offsets with --runner={name}, which runs bounded jobs only. "
             "Received: no --until. Add --until latest, or run on --runner=PrismRunner."
         )
-    return Engine(name, _prism_flags(beam_args, bounded=bounded) if name == "PrismRunner" else ())
+    if name == "PrismRunner":
+        return Engine(name, _prism_flags(beam_args, bounded=bounded))
+    return Engine(name, flink_flags(beam_args) if name == "FlinkRunner" else ())
 
 
 def _full_name(runner: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from infra.local import flink as local_flink
 from infra.local import kafka
 
 KAFKA_WARNINGS = (
@@ -46,6 +47,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     running = kafka.start(folder)
     yield running.bootstrap
     kafka.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_flink.Flink]:
+    """A real Flink of two slots that lives as long as the session; its folder is where ``services`` would look."""
+    folder = tmp_path_factory.mktemp("cache") / "latentstream" / "flink"
+    yield local_flink.start(folder, slots=2)
+    local_flink.stop(folder)
 
 
 @pytest.fixture(scope="session")

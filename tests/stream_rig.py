@@ -104,7 +104,7 @@ def read_alerts(broker: str, topic: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def sending(broker: str, topic: str, count: int) -> Iterator[None]:
+def sending(broker: str, topic: str, count: int, rate: int = RATE) -> Iterator[None]:
     """Send records at a steady rate in the background, one in a hundred of them bad."""
 
     def send() -> None:
@@ -115,7 +115,7 @@ def sending(broker: str, topic: str, count: int) -> Iterator[None]:
             value = b"bad" if index % 100 == 7 else good[index % 500]
             producer.send(topic, value, key=b"k", partition=index % 3)
             if index % 500 == 0:
-                time.sleep(max(0.0, start + index / RATE - time.monotonic()))
+                time.sleep(max(0.0, start + index / rate - time.monotonic()))
         producer.flush()
         producer.close()
 
@@ -136,9 +136,9 @@ class Reader:
         self._consumer.seek_to_beginning()
         self.frames = 0
 
-    def wait_for(self, frames: int) -> None:
+    def wait_for(self, frames: int, stall_s: float = STALL_S) -> None:
         """Read until so many frames have come."""
-        patience = time.monotonic() + STALL_S
+        patience = time.monotonic() + stall_s
         while self.frames < frames:
             for records in self._consumer.poll(timeout_ms=200).values():
                 self.frames += sum(int(dict(record.headers)["ls-frames"]) for record in records)

@@ -101,6 +101,37 @@ def test_program_that_is_not_prism_is_refused(program: str, tmp_path: Path) -> N
         pass
 
 
+FLINK = ["--job_endpoint=localhost:1", "--flink_master=localhost:2", "--environment_type=LOOPBACK"]
+
+
+def test_flink_gets_checkpoints_and_ends_its_bundles_before_them() -> None:
+    assert choose_engine("flink", FLINK, bounded=False).flags == (
+        "--streaming",
+        "--finish_bundle_before_checkpointing",
+        "--checkpointing_interval=2000",
+        "--externalized_checkpoints_enabled",
+        "--retain_externalized_checkpoints_on_cancellation",
+        "--max_bundle_time_mills=200",
+        "--max_bundle_size=1000",
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], r"--runner=FlinkRunner: expected .* Run: latentstream services up flink"),
+        (["--job_endpoint=localhost:1"], r"with --flink_master=HOST:PORT"),
+        (FLINK[:2], r"Add --environment_type=EXTERNAL --environment_config=HOST:PORT"),
+        ([*FLINK, "--checkpointing_interval=-1"], r"without checkpoints .* Add --checkpointing_interval=2000"),
+        ([*FLINK, "--finish_bundle_before_checkpointing=false"], r"may never read\. Received: false\. Leave it out"),
+        ([*FLINK, "--shutdown_sources_after_idle_ms=1000"], r"no checkpoint completes.* Leave it out; --until ends"),
+    ],
+)
+def test_flink_without_what_it_needs_is_refused_with_the_line_to_add(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        choose_engine("FlinkRunner", flags, bounded=True)
+
+
 def test_server_of_the_user_is_used_and_none_is_started() -> None:
     options = make_options(["--prism_location=/nonexistent", "--job_endpoint=localhost:1"], "PrismRunner")
 

@@ -21,6 +21,7 @@ from pipelines.kafka.tracker import (
 SHARD_BYTES = [
     (KafkaShard("plant.pump.frames.v1", 7), "0100000007" + b"plant.pump.frames.v1".hex()),
     (KafkaShard("ü", 0), "0100000000c3bc"),
+    (KafkaShard("ü", 258, salt=7), "02000001020007c3bc"),
 ]
 SPAN_BYTES = [
     (OffsetSpan(0), "010000000000000000ffffffffffffffff"),
@@ -46,9 +47,9 @@ def test_span_keeps_its_bytes(span: OffsetSpan, expected: str) -> None:
 
 def test_state_of_another_release_is_refused() -> None:
     for coder, encoded in [(KafkaShardCoder(), SHARD_BYTES[0][1]), (OffsetSpanCoder(), SPAN_BYTES[0][1])]:
-        foreign = bytes.fromhex("02" + encoded[2:])
+        foreign = bytes.fromhex("09" + encoded[2:])
 
-        with pytest.raises(ValueError, match=r"expected version 1\. Received: 2"):
+        with pytest.raises(ValueError, match=r"expected version 1\. Received: 9"):
             coder.decode(foreign)
 
 

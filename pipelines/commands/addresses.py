@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.kafka.client import KafkaSettings
@@ -15,6 +16,24 @@ def local_kafka() -> Any:
     By name: the packages stand without ``infra``, and only the command line knows of it.
     """
     return importlib.import_module("infra.local.kafka")
+
+
+def local_flink() -> Any:
+    """The module that starts Flink on this machine, likewise."""
+    return importlib.import_module("infra.local.flink")
+
+
+def flink_addresses(runner: str, flags: Sequence[str]) -> tuple[str, ...]:
+    """The flags with where Flink is, if it is the engine and they do not say: the one of ``services up flink``."""
+    names = {flag.partition("=")[0] for flag in flags}
+    if runner.lower() not in ("flink", "flinkrunner") or {"--job_endpoint", "--flink_master"} & names:
+        return tuple(flags)
+    flink = local_flink().status()
+    if flink is None:
+        return tuple(flags)
+    pool = ("--environment_type=EXTERNAL", f"--environment_config={flink.worker_pool}")
+    where = () if "--environment_type" in names else pool
+    return (f"--job_endpoint={flink.job_endpoint}", f"--flink_master={flink.web}", *where, *flags)
 
 
 def find_bootstrap(given: str | None, stream: StreamFile | None = None) -> str:

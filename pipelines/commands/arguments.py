@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in (_add_train, _add_run, _add_score, _add_decode, _add_evaluate, _add_sample, _add_models):
+    for add in (_add_train, _add_run, _add_stop, _add_score, _add_decode, _add_evaluate, _add_sample, _add_models):
         add(verbs)
     for add in (_add_topics, _add_replay, _add_dlq, _add_verify, _add_bench, _add_doctor, _add_config, _add_services):
         add(verbs)
@@ -100,6 +100,9 @@ def _add_run(verbs: _Verbs) -> None:
     parser.add_argument("stream", metavar="STREAM", help=STREAM)
     parser.add_argument("--until", metavar="WHEN", help='stop at latest, an ISO time, or offsets such as {"0": 120}')
     parser.add_argument("--start", metavar="WHEN", help="start at earliest, latest, an ISO time or offsets")
+    parser.add_argument(
+        "--from", dest="savepoint", metavar="PATH", help="go on at a savepoint or checkpoint of Flink's"
+    )
     parser.add_argument("--model-version", type=int, metavar="N", help="of the model (default: the promoted one)")
     parser.add_argument("--parquet", metavar="DIR", help="folder of Parquet tables (default: the stream file's)")
     parser.add_argument("--no-panel", action="store_true", help="show no figures while it runs")
@@ -107,6 +110,15 @@ def _add_run(verbs: _Verbs) -> None:
     _add_model_cache(parser)
     _add_bootstrap(parser)
     _add_runner(parser)
+
+
+def _add_stop(verbs: _Verbs) -> None:
+    parser = _verb(verbs, "stop", "stop:stop", "end a stream's job on Flink")
+    parser.add_argument("stream", metavar="STREAM", help=STREAM)
+    parser.add_argument("--savepoint", action="store_true", help="keep its state, for `run --from`")
+    parser.add_argument(
+        "--flink-master", metavar="HOST:PORT", help="REST interface of Flink (default: that of `services up flink`)"
+    )
 
 
 def _add_score(verbs: _Verbs) -> None:
@@ -249,9 +261,11 @@ def _add_config(verbs: _Verbs) -> None:
 
 
 def _add_services(verbs: _Verbs) -> None:
-    group = _group(verbs, "services", "a Kafka broker on this machine")
+    group = _group(verbs, "services", "Kafka and Flink on this machine")
     for name, help in {"up": "start it", "down": "stop it", "status": "say whether it runs, and where"}.items():
         parser = _verb(group, name, f"services:{name}", help)
+        parser.add_argument("service", nargs="?", choices=("kafka", "flink"), default="kafka", help="default: kafka")
         parser.add_argument("--folder", metavar="DIR", help="of its data, settings and log (default: one per user)")
         if name == "up":
-            parser.add_argument("--port", type=int, default=9092, help="0 for any free one (default: 9092)")
+            parser.add_argument("--port", type=int, help="0 for any free one (default: Kafka 9092, Flink's page 8081)")
+            parser.add_argument("--slots", type=_positive, metavar="N", help="subtasks of Flink (default: the cores)")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tensorflow  # noqa: F401  it greets on stderr, which is closed while this module is imported
 
-from pipelines.commands.addresses import find_bootstrap
+from ae_model.exceptions import ConfigError
+from pipelines.commands.addresses import find_bootstrap, flink_addresses
 from pipelines.commands.beam_flags import check_beam_flags
 from pipelines.commands.output import show
 from pipelines.options import RunSettings
@@ -29,10 +30,19 @@ def run(args: argparse.Namespace) -> int:
         start=args.start,
         parquet=args.parquet,
         runner=args.runner,
-        beam_args=args.beam_args,
+        beam_args=(*flink_addresses(args.runner, args.beam_args), *_state(args)),
         panel=not args.no_panel,
         model_cache_mib=args.model_cache_mib,
     )
     summary = run_stream(stream, settings)
     show(summary, args.output)
     return EXIT_SIGTERM if summary.drained else 0
+
+
+def _state(args: argparse.Namespace) -> tuple[str, ...]:
+    """Beam's flag for the state to go on from."""
+    if args.savepoint is None:
+        return ()
+    if not args.runner.lower().startswith("flink"):
+        raise ConfigError(f"--from: expected it with --runner=FlinkRunner. Received: --runner={args.runner}.")
+    return (f"--savepoint_path={args.savepoint}",)

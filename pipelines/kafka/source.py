@@ -31,6 +31,7 @@ from pipelines.kafka.buffers import Caps, Chunk
 from pipelines.kafka.client import KafkaSettings, tune_allocator
 from pipelines.kafka.commits import COMMITTER, CommitKey, flush_commits
 from pipelines.kafka.consumers import ReaderKey, SharedConsumer, close_consumers, shared_consumer, total_lag
+from pipelines.kafka.placement import spread
 from pipelines.kafka.refused import RefusedRecords as RefusedRecords
 from pipelines.kafka.tracker import (
     END,
@@ -123,6 +124,9 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         max_inflated_bytes: records of a compressed batch; one that gives more is refused.
         options: how much a call does.
         transactions: whose transactions the offsets go with, instead of a commit for ``group``.
+        hold: wait at ``until`` instead of ending there, for an engine that takes no checkpoints of what has
+            ended; whoever started the run ends it when the group has passed ``until``.
+        subtasks: over how many of Flink's to spread the partitions; 0 leaves it to the engine.
 
     Returns:
         ``.records``, a PCollection of RawBatch, and ``.refused``, one of RefusedRecords.
@@ -140,17 +144,23 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         max_inflated_bytes: int = 64 << 20,
         options: ReadOptions | None = None,
         transactions: Transactions | None = None,
+        hold: bool = False,
+        subtasks: int = 0,
     ) -> None:
         """Keep plain values; nothing connects before a worker reads."""
         super().__init__()
+        self.start, self.until = start, until
         options = options or ReadOptions()
         caps = Caps(options.max_frames, options.batch_bytes, max_record_bytes, max_inflated_bytes)
         self.partitions = tuple(partitions)
-        self._shards = [KafkaShard(topic, partition) for partition in partitions]
-        kind = ReadPartition if until is None else ReadPartitionUntil
+        shards = [KafkaShard(topic, partition) for partition in partitions]
+        self._shards = spread(shards, subtasks) if subtasks else shards
+        ends = None if hold else until
+        kind = ReadPartition if ends is None else ReadPartitionUntil
         self._read = kind(
             key=ReaderKey(settings, topic, caps, options.buffer_bytes),
-            spans={p: OffsetSpan(start[p], None if until is None else until[p]) for p in partitions},
+            spans={p: OffsetSpan(start[p], None if ends is None else ends[p]) for p in partitions},
+            holds=dict(until or {}) if hold else {},
             commit=None if group is None or transactions else CommitKey(settings, group, topic),
             options=options,
             transactions=transactions,
@@ -189,12 +199,14 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         self,
         key: ReaderKey,
         spans: Mapping[int, OffsetSpan],
+        holds: Mapping[int, int],
         commit: CommitKey | None,
         options: ReadOptions,
         transactions: Transactions | None = None,
     ) -> None:
         """Keep plain values."""
         super().__init__()
+        self._holds = dict(holds)
         self._transactions = transactions
         self._key = key
         self._spans = dict(spans)
@@ -227,7 +239,7 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
         tune_allocator()
         if self._transactions is not None:
             bundle().enter(self._transactions)
-        call = _Call(self._options, tracker, shared_consumer(self._key), shard)
+        call = _Call(self._options, tracker, shared_consumer(self._key), shard, self._holds.get(shard.partition))
         first = first_of_call = call.next
         for chunk in call.chunks():
             estimator.set_watermark(max(estimator.current_watermark(), _watermark(chunk)))
@@ -259,7 +271,11 @@ class _PartitionReader(beam.DoFn, RestrictionProvider):  # type: ignore[misc]
             return
         place, now = (self._commit, shard.partition), time.monotonic()
         offered, when = _OFFERED.get(place, (-1, 0.0))
-        if call.next == offered or (not call.is_last and now - when < self._options.commit_s):
+        is_new = call.next != offered
+        # One that waits at its stop offers it again and again: whoever ends the run must come to know.
+        if not (is_new or call.is_held):
+            return
+        if now - when < self._options.commit_s and not (is_new and (call.is_last or call.is_held)):
             return
         _OFFERED[place] = (call.next, now)
         commit, next_offset = self._commit, call.next
@@ -299,13 +315,16 @@ class ReadPartitionUntil(_PartitionReader):
 class _Call:
     """One call of ``process``: claims, budget, and how it ends."""
 
-    def __init__(self, options: ReadOptions, tracker: Any, consumer: SharedConsumer, shard: KafkaShard) -> None:
+    def __init__(
+        self, options: ReadOptions, tracker: Any, consumer: SharedConsumer, shard: KafkaShard, hold: int | None
+    ) -> None:
         """Begin at the restriction's next offset."""
         span = tracker.current_restriction()
         self.next: int = span.next
         self.is_last = False
         self.consumer = consumer
         self._stop: int | None = span.stop
+        self._hold = hold
         self._options = options
         self._tracker = tracker
         self._partition = shard.partition
@@ -319,17 +338,22 @@ class _Call:
             if time.monotonic() >= deadline or room <= 0:
                 self._tracker.defer_remainder()
                 return
-            chunk = self.consumer.take(self._partition, self.next, self._options.idle_s)
+            chunk = None if self.is_held else self.consumer.take(self._partition, self.next, self._options.idle_s)
             if chunk is None:
                 self._idle = True
                 self._tracker.defer_remainder(Duration(seconds=_IDLE_DEFERRAL_S))
                 return
-            chunk = chunk.until(self._stop)
+            chunk = chunk.until(self._stop if self._hold is None else self._hold)
             if not self._tracker.try_claim(chunk.last):
                 self.consumer.give_back(self._partition, chunk)
                 return
             self.next, room = chunk.last + 1, room - chunk.nbytes
             yield chunk
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits at its stop, without an end."""
+        return self._hold is not None and self.next >= self._hold
 
     def watermark(self) -> Timestamp:
         """Near the clock when all is read, so that an idle partition holds nothing back."""

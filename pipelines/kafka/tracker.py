@@ -1,6 +1,6 @@
 """The splittable part of the source: a partition, its offsets, and who claimed them.
 
-    element      KafkaShard(topic, partition)      its bytes are an engine's key of the state
+    element      KafkaShard(topic, partition)      its bytes are an engine's key of the state, and its place
     restriction  OffsetSpan(next, stop or None)    its bytes are in every savepoint
 
 Both have coders of their own, with a version byte: they outlive this build.
@@ -16,7 +16,9 @@ from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, MIN_TIMESTAMP, Timestamp
 
 _VERSION = 1
+_SALTED_VERSION = 2
 _SHARD = struct.Struct(">BI")
+_SALTED_SHARD = struct.Struct(">BIH")
 _SPAN = struct.Struct(">Bqq")
 _NO_STOP = -1
 # Claimed instead of an offset: everything after the last claim is given up, and the span ends there.
@@ -25,10 +27,11 @@ END = -1
 
 @dataclass(frozen=True)
 class KafkaShard:
-    """One partition to read."""
+    """One partition to read; ``salt`` says nothing, and moves it to another subtask of Flink's."""
 
     topic: str
     partition: int
+    salt: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,19 @@ class _VersionedCoder(Coder):  # type: ignore[misc]
 
 
 class KafkaShardCoder(_VersionedCoder):
-    """Version, partition, topic in UTF-8."""
+    """Version, partition, salt if there is one, topic in UTF-8."""
 
     def encode(self, value: KafkaShard) -> bytes:
         """To bytes."""
+        if value.salt:
+            return _SALTED_SHARD.pack(_SALTED_VERSION, value.partition, value.salt) + value.topic.encode()
         return _SHARD.pack(_VERSION, value.partition) + value.topic.encode()
 
     def decode(self, encoded: bytes) -> KafkaShard:
         """From bytes."""
+        if encoded[0] == _SALTED_VERSION:
+            _, partition, salt = _SALTED_SHARD.unpack_from(encoded)
+            return KafkaShard(encoded[_SALTED_SHARD.size :].decode(), partition, salt)
         version, partition = _SHARD.unpack_from(encoded)
         _require_version("shard", version)
         return KafkaShard(encoded[_SHARD.size :].decode(), partition)

@@ -243,6 +243,26 @@ def test_unbounded_read_ends_when_it_is_drained_and_says_where(settings: KafkaSe
     assert group_offsets(settings, "drained", topic) == {0: 500, 1: 0}
 
 
+def test_held_read_waits_at_its_stop_and_commits_it(settings: KafkaSettings, topic: str) -> None:
+    produce(settings, topic, [b"%d" % row for row in range(500)])
+    source = ReadFrames(settings, topic, (0, 1), {0: 0, 1: 0}, until={0: 300, 1: 0}, group="held", hold=True)
+    running = threading.Thread(target=run, args=(source,))
+
+    running.start()
+    deadline = time.monotonic() + 30
+    while group_offsets(settings, "held", topic) != {0: 300, 1: 0} and time.monotonic() < deadline:
+        time.sleep(0.1)
+    waited = running.is_alive()
+    request_drain()
+    running.join(10)
+    close_sources()
+
+    assert waited
+    assert not running.is_alive()
+    assert offsets(0) == list(range(300))
+    assert group_offsets(settings, "held", topic) == {0: 300, 1: 0}
+
+
 def test_record_over_the_cap_and_bomb_become_references(settings: KafkaSettings, topic: str) -> None:
     produce(settings, topic, [b"small", bytes(3000), b"next"])
     produce(settings, topic, [bytes(4 << 20)], compression_type="zstd")
