@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,19 @@ def write_stream(folder: Path, topic: str, broker: str, **changes: Any) -> Path:
     return path
 
 
-def send_values(broker: str, topic: str, values: list[bytes | None], first_ms: int = 1_767_225_600_000) -> None:
-    """Values in turn over the partitions, two seconds apart."""
+def send_values(
+    broker: str,
+    topic: str,
+    values: list[bytes | None],
+    first_ms: int = 1_767_225_600_000,
+    late_ms: Sequence[int] = (0, 0, 0),
+) -> None:
+    """Values in turn over the partitions, two seconds apart; each partition may be late by event time."""
     producer = make_producer(KafkaSettings(broker), batch_size=1 << 18, max_request_size=4 << 20)
     for index, value in enumerate(values):
-        producer.send(
-            topic, value, key=b"device-%d" % (index % 3), partition=index % 3, timestamp_ms=first_ms + 2000 * index
-        )
+        partition = index % 3
+        time_ms = first_ms + 2000 * index - late_ms[partition]
+        producer.send(topic, value, key=b"device-%d" % partition, partition=partition, timestamp_ms=time_ms)
     producer.flush()
     producer.close()
 
