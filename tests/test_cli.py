@@ -30,7 +30,8 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
 
     shown = capsys.readouterr().out
-    verbs = "train run stop score decode evaluate sample models topics replay dlq verify bench doctor config services"
+    verbs = "train run stop score decode evaluate sample models topics"
+    verbs += " replay record dlq verify bench doctor config services"
     assert stop.value.code == 0
     assert [verb for verb in verbs.split() if f"\n    {verb} " not in shown] == []
 

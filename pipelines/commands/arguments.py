@@ -33,7 +33,17 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for add in (_add_train, _add_run, _add_stop, _add_score, _add_decode, _add_evaluate, _add_sample, _add_models):
         add(verbs)
-    for add in (_add_topics, _add_replay, _add_dlq, _add_verify, _add_bench, _add_doctor, _add_config, _add_services):
+    for add in (
+        _add_topics,
+        _add_replay,
+        _add_record,
+        _add_dlq,
+        _add_verify,
+        _add_bench,
+        _add_doctor,
+        _add_config,
+        _add_services,
+    ):
         add(verbs)
     return parser
 
@@ -212,6 +222,15 @@ def _add_replay(verbs: _Verbs) -> None:
     _add_bootstrap(parser)
 
 
+def _add_record(verbs: _Verbs) -> None:
+    parser = _verb(verbs, "record", "record:record", "write a topic's frames as recordings, to train on")
+    parser.add_argument("stream", metavar="STREAM", help=STREAM)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to make, a file per key; for --data")
+    parser.add_argument("--start", default="earliest", metavar="WHEN", help="earliest, an ISO time or offsets")
+    parser.add_argument("--until", default="latest", metavar="WHEN", help="latest, an ISO time or offsets")
+    _add_bootstrap(parser)
+
+
 def _add_dlq(verbs: _Verbs) -> None:
     group = _group(verbs, "dlq", "the dead letters of a stream")
     parser = _verb(group, "list", "dlq:list_", "count dead letters by reason and show the last ones")
@@ -243,9 +262,7 @@ def _add_bench(verbs: _Verbs) -> None:
     parser = _verb(group, "stream", "bench:stream", "compare the stream's speed with that of the bare model")
     parser.add_argument("--frames", type=int, metavar="N", help="of 1 KiB each (default: 2000000; 200000 if quick)")
     parser.add_argument("--rounds", type=int, metavar="N", help="of both legs (default: 5; 3 if quick)")
-    parser.add_argument(
-        "--quick", action="store_true", help="a tenth of the frames: a minute on a quiet machine"
-    )
+    parser.add_argument("--quick", action="store_true", help="a tenth of the frames: a minute on a quiet machine")
     parser.add_argument("--bootstrap", metavar="HOST:PORT", help="Kafka brokers (default: one started for this)")
 
 

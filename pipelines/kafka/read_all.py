@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import TopicPartition
@@ -25,14 +26,45 @@ def read_all(settings: KafkaSettings, topic: str) -> Iterator[Any]:
         ConnectError: no broker.
         SourceGoneError: the topic is absent, or stops answering before its end.
     """
-    consumer = make_consumer(settings, isolation_level="read_committed")
-    try:
+    with _consumer(settings) as consumer:
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         if not partitions:
             raise SourceGoneError(f"topic {topic} on {settings.bootstrap}: expected it to exist. Received: none.")
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
         yield from _read_to(consumer, consumer.end_offsets(partitions), topic)
+
+
+def read_span(settings: KafkaSettings, topic: str, span: Mapping[int, tuple[int, int]]) -> Iterator[Any]:
+    """The committed records of a part of a topic.
+
+    Args:
+        settings: which cluster.
+        topic: what to read.
+        span: by partition the first offset to read, and the first not to.
+
+    Yields:
+        As ``read_all``.
+
+    Raises:
+        ConnectError: no broker.
+        SourceGoneError: the topic stops answering.
+    """
+    spans = {TopicPartition(topic, number): found for number, found in span.items() if found[0] < found[1]}
+    if not spans:
+        return
+    with _consumer(settings) as consumer:
+        consumer.assign(list(spans))
+        for partition, (start, _) in spans.items():
+            consumer.seek(partition, start)
+        yield from _read_to(consumer, {partition: stop for partition, (_, stop) in spans.items()}, topic)
+
+
+@contextmanager
+def _consumer(settings: KafkaSettings) -> Iterator[Any]:
+    consumer = make_consumer(settings, isolation_level="read_committed")
+    try:
+        yield consumer
     finally:
         consumer.close()
 
