@@ -90,6 +90,7 @@ class PartitionBuffer:
     waiting_since: float = 0.0
     asked_at: float = 0.0
     stalled_at: int = -1
+    stalls: int = 0
     error: Exception | None = None
     items: deque[FetchItem] = field(default_factory=deque)
     chunks: deque[Chunk] = field(default_factory=deque)

@@ -33,7 +33,11 @@ FETCH_OPTIONS = {
     "fetch_max_wait_ms": 100,
     # On the raw path it counts record batches.
     "max_poll_records": 100_000,
+    # A record batch comes whole however large it is; kafka-python's own 100 MB would cut the line each time.
+    "receive_message_max_bytes": 512 << 20,
 }
+# A place at which so many new clients in turn bring nothing, though there is something, is given up.
+MAX_STALLS = 4
 # A partition waits this long without data before its end is asked from a second client.
 STALL_S = 15.0
 # A partition that no call asked for in this time is read by another process now.
@@ -205,11 +209,22 @@ class SharedConsumer:
             buffer.waiting_since = time.monotonic()
         stalled = [b for b in waiting if ends.get(b.partition, 0) > b.fetched]
         for buffer in stalled:
+            self._count_stall(buffer)
             if buffer.stalled_at == buffer.fetched and self._is_empty(buffer):
                 buffer.put(Gap(ends[buffer.partition] - 1))
         if any(not b.nbytes and not b.items for b in stalled):
             log.warning("%s: no data though there is some; rebuilding the client.", self._key.topic)
             self._rebuild()
+
+    def _count_stall(self, buffer: PartitionBuffer) -> None:
+        buffer.stalls = buffer.stalls + 1 if buffer.stalled_at == buffer.fetched else 1
+        if buffer.stalls > MAX_STALLS:
+            place, after = f"{buffer.topic}[{buffer.partition}]@{buffer.fetched}", buffer.fetched + 1
+            raise SourceGoneError(
+                f"input {place}: expected the record that is there. Received: none, by {MAX_STALLS} clients in turn. "
+                f"It may be larger than {FETCH_OPTIONS['receive_message_max_bytes'] >> 20} MiB; go on behind it with "
+                f"--start '{{\"{buffer.partition}\": {after}}}'."
+            )
 
     def _ask_ends(self, partitions: list[int]) -> dict[int, int]:
         """Ends of the partitions by a new client; empty when no broker answers."""
@@ -246,6 +261,7 @@ class SharedConsumer:
         self._consumer.assign([self._tp(partition) for partition in self._buffers])
         for buffer in self._buffers.values():
             buffer.stalled_at = buffer.fetched
+            buffer.waiting_since = time.monotonic()
             self._consumer.seek(self._tp(buffer.partition), buffer.fetched)
 
     def _endure(self, exc: LatentstreamError) -> None:

@@ -342,7 +342,7 @@ def test_full_partition_is_paused_and_goes_on_when_it_is_read(settings: KafkaSet
 
 
 def test_silent_client_is_replaced(settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumers, "STALL_S", 0.3)
+    monkeypatch.setattr(consumers, "STALL_S", 1.0)
     produce(settings, topic, [b"x"] * 10)
     reader = SharedConsumer(ReaderKey(settings, topic, Caps()))
     # As after metadata that names a leader nobody knows: poll goes on, and nothing is ever asked for.
@@ -353,6 +353,28 @@ def test_silent_client_is_replaced(settings: KafkaSettings, topic: str, monkeypa
 
     assert (chunk.first, chunk.last) == (0, 9)
     assert METERS.snapshot()[0]["client_rebuilds"] == 1
+
+
+def test_record_that_no_client_can_receive_ends_the_run_and_is_named(
+    settings: KafkaSettings, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "STALL_S", 0.2)
+    monkeypatch.setitem(consumers.FETCH_OPTIONS, "receive_message_max_bytes", 3 << 20)
+    monkeypatch.setitem(consumers.FETCH_OPTIONS, "fetch_max_bytes", 1 << 20)
+    produce(settings, topic, [b"small"])
+    produce(settings, topic, [bytes(4 << 20)])
+    reader = SharedConsumer(ReaderKey(settings, topic, Caps()))
+
+    first = take(reader, 0, 0)
+    with pytest.raises(SourceGoneError) as caught:
+        take(reader, 0, 1)
+    reader.close()
+
+    assert first.last == 0
+    assert str(caught.value) == (
+        f"input {topic}[0]@1: expected the record that is there. Received: none, by 4 clients in turn. "
+        """It may be larger than 3 MiB; go on behind it with --start '{"0": 2}'."""
+    )
 
 
 def test_offsets_that_compaction_emptied_are_passed_over(
