@@ -46,9 +46,9 @@ def test_killed_worker_savepoint_and_late_partition_lose_nothing(
             savepoint = flink_rig.stop(flink, path, "--savepoint")["savepoint"]
             first = job.wait(60)
         # One partition is an hour behind the others, and behind itself: no record may depend on the watermark.
-        good, now_ms = rig.good_values(few), int(time.time() * 1000)
+        good, first_ms = rig.good_values(few), int(time.time() * 1000) - 2000 * few
         values = [b"bad" if row % 100 == 7 else good[row] for row in range(few)]
-        rig.send_values(broker, stream.input.topic, values, now_ms, late_ms=(0, 0, HOUR_MS))
+        rig.send_values(broker, stream.input.topic, values, first_ms, late_ms=(0, 0, HOUR_MS))
         ends = ("--until", flink_rig.until(2 * few + many), "--from", savepoint)
         with flink_rig.running(flink, path, models, *folder, *ends) as job:
             second = job.wait(flink_rig.START_S)
