@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 COMPILE := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
 	--custom-compile-command "make lock"
 
-.PHONY: help setup demo test faults flink lint format lock bench clean
+.PHONY: help setup demo test faults flink schedule lint format lock bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ faults: setup ## Break brokers and workers on purpose, and print what was lost (
 
 flink: setup ## Run the tests on a real Flink: starts, kills, savepoints, with their figures
 	@$(BIN)/python -m pytest -m 'flink or flink_faults'
+
+schedule: setup ## Run the Airflow DAG for two days, in an environment of its own
+	@$(BIN)/python -m pytest -m schedule -s
 
 lint: setup ## Check style, formatting and types
 	@$(BIN)/ruff check .
