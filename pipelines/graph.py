@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -141,8 +142,12 @@ class _EncodeBatches(beam.DoFn):  # type: ignore[misc]
         return OutputRecord
 
 
+# The alerts topic and the tables ask for the same ones; in a fused stage they get the same batch.
+_EXPLAINED: WeakKeyDictionary[InferredBatch, list[Alert]] = WeakKeyDictionary()
+
+
 class ExplainBatch:
-    """Explains the alerts of a batch, each by the manifest of the model that raised it."""
+    """Explains the alerts of a batch, each by the manifest of the model that raised it; a batch once."""
 
     def __init__(self, models: str, stream: str) -> None:
         """Keep the folder of models; manifests are read on the worker."""
@@ -151,7 +156,11 @@ class ExplainBatch:
 
     def __call__(self, inferred: InferredBatch) -> list[Alert]:
         """One alert per alerting frame, in frame order."""
-        return explain(inferred, partial(read_manifest, self._models), self._stream)
+        found = _EXPLAINED.get(inferred)
+        if found is None:
+            found = explain(inferred, partial(read_manifest, self._models), self._stream)
+            _EXPLAINED[inferred] = found
+        return found
 
 
 class _ExplainAlerts(beam.DoFn):  # type: ignore[misc]

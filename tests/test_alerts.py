@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -21,8 +22,10 @@ from ae_model.config import FrameContract, NetworkConfig
 from ae_model.manifest import Manifest, TrainingRecord
 from ae_model.scaling import Scaling
 from ae_model.score_formula import ScoreFormula
+from pipelines import graph
 from pipelines.alerts import alert_table, explain
 from pipelines.frame_batch import InferredBatch, Scorer
+from pipelines.graph import ExplainBatch
 
 SCHEMA = json.loads(resources.files("pipelines").joinpath("schemas/alert.schema.json").read_text())
 CHANNELS = ("flow", "level", "heat")
@@ -242,3 +245,18 @@ def test_alert_rows_hold_what_the_alerts_say() -> None:
     assert [row["score"] for row in rows] == [2.5, None]
     assert [channel["channel"] for channel in rows[0]["channels"]] == ["flow", "level", "heat"]
     assert alert_table([]).num_rows == 0
+
+
+def test_topic_and_tables_get_the_same_alerts_of_a_batch_without_explaining_it_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph, "read_manifest", lambda models, scorer: MANIFEST)
+    topic, tables = (pickle.loads(pickle.dumps(ExplainBatch("models", "plant"))) for _ in range(2))
+    first, second = make_batch([2.0, 0.5]), make_batch([2.0, 3.0])
+
+    found = [explain_batch(batch) for batch in (first, second) for explain_batch in (topic, tables)]
+
+    assert [len(alerts) for alerts in found] == [1, 1, 2, 2]
+    assert found[0] is found[1]
+    assert found[2] is found[3]
+    assert found[0] == explain(first, with_manifest, "plant")
