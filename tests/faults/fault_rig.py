@@ -15,6 +15,7 @@ import threading
 import time
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,23 @@ import numpy as np
 import small_models
 import stream_rig as rig
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 
+from ae_model.exceptions import ConnectError
+from pipelines.kafka import hooks
 from pipelines.kafka.client import KafkaSettings, make_consumer, make_producer
+from pipelines.kafka.offsets import end_offsets
 from pipelines.stream_file import StreamFile, load_stream
 
 PARTITIONS = 3
-# One record in so many is bad.
+# One record in so many is bad; 0 for none.
 BAD_EVERY = 100
 MARK = struct.Struct(">QI")
 PROGRAM = "import sys; from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"
 FRAME_BLOCK = 500
+# Records between two looks at whether all have been taken.
+PIECE = 30_000
+PRODUCE_OPTIONS = {"batch_size": 1 << 16, "linger_ms": 10, "delivery_timeout_ms": 30_000, "max_block_ms": 15_000}
 
 
 class Records:
@@ -39,12 +47,14 @@ class Records:
 
     def __init__(self, seed: int, bad_every: int = BAD_EVERY) -> None:
         self.seed = seed
+        # Ends a sender that is still at it.
+        self.stopped = threading.Event()
         self.frames = small_models.make_frames(FRAME_BLOCK, seed)
         self._bad_every = bad_every
         self._values = [frame.tobytes() for frame in self.frames]
 
     def is_bad(self, seq: int) -> bool:
-        return seq % self._bad_every == 7
+        return bool(self._bad_every) and seq % self._bad_every == 7
 
     def value(self, seq: int) -> bytes:
         if self.is_bad(seq):
@@ -55,17 +65,48 @@ class Records:
         return MARK.pack(seq, zlib.crc32(self.value(seq)))
 
     def send(self, bootstrap: str, topic: str, count: int, *, first: int = 0, rate: int | None = None) -> None:
-        """Send ``count`` from ``first`` on; the broker may go and come meanwhile."""
-        producer = make_producer(
-            KafkaSettings(bootstrap), batch_size=1 << 16, linger_ms=10, delivery_timeout_ms=180_000, max_block_ms=90_000
-        )
-        start = time.monotonic()
-        for seq in range(first, first + count):
+        """Send ``count`` from ``first`` on, in pieces; where a producer hangs, a new one goes on at the topic's ends.
+
+        ``first`` and ``count`` are multiples of the number of partitions.
+        """
+        kafka, start = KafkaSettings(bootstrap), time.monotonic()
+        sent = dict.fromkeys(range(PARTITIONS), first // PARTITIONS)
+        stop, producer = (first + count) // PARTITIONS, None
+        while min(sent.values()) < stop and not self.stopped.is_set():
+            step = max(PIECE if rate is None else int((time.monotonic() - start) * rate), 1) // PARTITIONS
+            due = min(stop, first // PARTITIONS + step) if rate else min(stop, min(sent.values()) + step)
+            try:
+                producer = producer or make_producer(kafka, **PRODUCE_OPTIONS)
+                sent = self._send_piece(producer, topic, sent, due)
+            except (ConnectError, kafka_errors.KafkaError):
+                if producer is not None:
+                    hooks.close_producer(producer, 0)
+                producer, sent = None, self._find_ends(kafka, topic, sent)
+            if rate:
+                time.sleep(0.1)
+        if producer is not None:
+            producer.close()
+
+    def _send_piece(self, producer: Any, topic: str, sent: dict[int, int], due: int) -> dict[int, int]:
+        futures = [
             producer.send(topic, self.value(seq), key=self.key(seq), partition=seq % PARTITIONS)
-            if rate and seq % 200 == 0:
-                time.sleep(max(0.0, start + (seq - first) / rate - time.monotonic()))
-        producer.flush()
-        producer.close()
+            for seq in (
+                offset * PARTITIONS + partition
+                for partition, begin in sent.items()
+                for offset in range(begin, max(begin, due))
+            )
+        ]
+        producer.flush(timeout=15)
+        for future in futures:
+            future.get(0)
+        return {partition: max(begin, due) for partition, begin in sent.items()}
+
+    def _find_ends(self, kafka: KafkaSettings, topic: str, sent: dict[int, int]) -> dict[int, int]:
+        time.sleep(1)
+        try:
+            return end_offsets(kafka, topic, range(PARTITIONS))
+        except ConnectError:
+            return sent
 
 
 class Watcher:
@@ -95,7 +136,7 @@ class Watcher:
     def frames(self) -> int:
         return self.arrivals[-1][1] if self.arrivals else 0
 
-    def wait_for(self, frames: int, patience_s: float = 120) -> None:
+    def wait_for(self, frames: int, patience_s: float = 300) -> None:
         deadline = time.monotonic() + patience_s
         while self.frames < frames:
             assert time.monotonic() < deadline, f"codes stalled at {self.frames} of {frames} frames"
@@ -123,7 +164,7 @@ class Job:
             [sys.executable, "-c", program, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
-    def wait(self, timeout_s: float = 180) -> tuple[int, Any, str]:
+    def wait(self, timeout_s: float = 400) -> tuple[int, Any, str]:
         """Exit code, summary, and what it said on stderr."""
         try:
             out, error = self.process.communicate(timeout=timeout_s)
@@ -138,7 +179,8 @@ class Job:
 
     def kill(self) -> None:
         self.process.kill()
-        assert self.wait(20)[0] == -signal.SIGKILL
+        code, _, error = self.wait(60)
+        assert code == -signal.SIGKILL, error
 
 
 class Scene:
@@ -154,7 +196,7 @@ class Scene:
         self._sender: threading.Thread | None = None
         self.jobs: list[Job] = []
 
-    @property
+    @cached_property
     def stream(self) -> StreamFile:
         return load_stream(str(self.path))
 
@@ -186,7 +228,7 @@ class Scene:
         self.jobs.append(Job([*words, "--until", until, "--no-panel", "-o", "json", *flags], program))
         return self.jobs[-1]
 
-    def finish(self, until: str | None = None, timeout_s: float = 180) -> dict[str, Any]:
+    def finish(self, until: str | None = None, timeout_s: float = 400) -> dict[str, Any]:
         """Run to the end; what it says of itself must be right."""
         code, summary, error = self.start(until=until).wait(timeout_s)
         assert (code, error, summary["balance"]) == (0, "", 0)
@@ -197,6 +239,7 @@ class Scene:
             if job.process.poll() is None:
                 job.process.kill()
                 job.process.communicate()
+        self.records.stopped.set()
         if self._sender is not None:
             self._sender.join()
         if self.watcher is not None:

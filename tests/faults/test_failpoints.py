@@ -54,7 +54,6 @@ def open_scene(broker: str, models: Path, topic_name: Callable[..., str], tmp_pa
     return lambda **changes: Scene(broker, topic_name(), models, tmp_path, count=0, **changes)
 
 
-@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("guarantee", POINTS)
 def test_a_kill_behind_any_pass_of_any_step_loses_nothing(
     guarantee: str, open_scene: Callable[..., Scene], server: Server, tmp_path: Path, note: Note

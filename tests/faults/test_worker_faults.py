@@ -64,7 +64,7 @@ def test_w2_sigterm_drains_and_nothing_is_replayed(make: Make, note: Note) -> No
 
     asked = time.monotonic()
     job.signal(signal.SIGTERM)
-    code, summary, error = job.wait(30)
+    code, summary, error = job.wait(90)
     took = time.monotonic() - asked
     scene.finish()
 
@@ -86,7 +86,7 @@ def test_w3_second_sigterm_ends_at_once_and_is_like_a_kill(make: Make, note: Not
     # Two of a kind that wait at once are one.
     time.sleep(0.2)
     job.signal(signal.SIGTERM)
-    code, _, _ = job.wait(30)
+    code, _, _ = job.wait(90)
     scene.finish()
 
     found = check(scene)

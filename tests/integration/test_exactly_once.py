@@ -120,7 +120,7 @@ def test_a_start_of_ones_own_is_refused_once_there_are_outputs(broker: str, mode
     ("flags", "message"),
     [
         (
-            ("--runner=FlinkRunner",),
+            ("--runner=FlinkRunner", "--job_endpoint=localhost:1", "--flink_master=localhost:2"),
             "guarantee: expected --runner=FnApiRunner with exactly_once, on which the committed offsets are the only "
             "memory. Received: --runner=FlinkRunner. Set guarantee: at_least_once.",
         ),
