@@ -7,6 +7,7 @@ input is read or a signal comes.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from apache_beam.options.pipeline_options import (
 from ae_model import exceptions
 from ae_model.exceptions import ConfigError, ConnectError, LatentstreamError
 from pipelines.flink_master import ENDED, Master
+from pipelines.kafka.placement import Subtasks
 from pipelines.meters import METERS
 
 RUNNER = "FlinkRunner"
@@ -38,11 +40,16 @@ FLAGS = (
     "--retain_externalized_checkpoints_on_cancellation",
     "--max_bundle_time_mills=200",
     "--max_bundle_size=1000",
+    # Key groups, of which each makes every state cost memory.
+    "--max_parallelism=32",
 )
 OLDEST = (1, 19)
 START_S = 60.0
-LOST_S = 60.0
-SETTLE_S = 5.0
+# As long as a source bears with a broker that is away.
+LOST_S = 300.0
+SETTLE_S = 10.0
+# A job with more is started anew.
+MAX_STATE_BYTES = 32 << 20
 COUNTERS = ("read", "ok", "dead", "alerts", "clipped")
 # How Beam begins what was raised in a Python worker.
 _WORKER_FAULT = "Error received from SDK harness"
@@ -58,6 +65,8 @@ _FATAL = re.compile(
         and not issubclass(kind, exceptions.RecordError)
     )
 )
+
+log = logging.getLogger(__name__)
 
 
 def flink_flags(beam_args: Sequence[str]) -> tuple[str, ...]:
@@ -106,8 +115,8 @@ def is_chosen(options: PipelineOptions) -> bool:
     return bool(options.view_as(StandardOptions).runner == RUNNER)
 
 
-def prepare(options: PipelineOptions, stream: str) -> int:
-    """Hold the engine to what the job needs, and name the job; gives how many subtasks it will have.
+def prepare(options: PipelineOptions, stream: str) -> Subtasks:
+    """Hold the engine to what the job needs, and name the job; gives the subtasks that it will have.
 
     Raises:
         ConfigError: the engine is too old, has too few slots, or runs this stream already.
@@ -123,7 +132,7 @@ def job_name(stream: str) -> str:
     return f"latentstream-{stream}"
 
 
-def _check_engine(master: Master, options: PipelineOptions, name: str) -> int:
+def _check_engine(master: Master, options: PipelineOptions, name: str) -> Subtasks:
     overview = master.ask("/overview")
     version = tuple(int(part) for part in re.findall(r"\d+", overview["flink-version"])[:2])
     if version < OLDEST:
@@ -137,7 +146,7 @@ def _check_engine(master: Master, options: PipelineOptions, name: str) -> int:
             f"stream: expected no job of it on Flink at {master.address}. Received: {name} ({running}), which runs. "
             "Stop it first: latentstream stop STREAM"
         )
-    wanted, slots = options.view_as(FlinkRunnerOptions), int(overview["slots-available"])
+    wanted, slots = options.view_as(FlinkRunnerOptions), _free_slots(master)
     if wanted.parallelism in (None, -1):
         wanted.parallelism = slots
     if not 1 <= wanted.parallelism <= slots:
@@ -146,28 +155,58 @@ def _check_engine(master: Master, options: PipelineOptions, name: str) -> int:
             f"Received: --parallelism={wanted.parallelism}. Add --parallelism={max(1, slots)}, or more slots: "
             "latentstream services up flink --slots N"
         )
-    return int(wanted.parallelism)
+    if wanted.parallelism > wanted.max_parallelism:
+        raise ConfigError(
+            f"--max_parallelism: expected at least {wanted.parallelism}, as many as --parallelism. Received: "
+            f"--max_parallelism={wanted.max_parallelism}. Add --max_parallelism={wanted.parallelism}."
+        )
+    return Subtasks(wanted.parallelism, wanted.max_parallelism)
 
 
-def watch(result: Any, options: PipelineOptions, is_over: Callable[[], bool]) -> None:
-    """Follow a job that was just submitted, to its end.
+def _free_slots(master: Master) -> int:
+    """Slots that no job has; those of one that has just ended come back a little later."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        overview = master.ask("/overview")
+        free = int(overview["slots-available"])
+        if overview["jobs-running"] or free == overview["slots-total"] or time.monotonic() > deadline:
+            return free
+        time.sleep(0.3)
+
+
+def watch(result: Any, options: PipelineOptions, has_begun: Callable[[], bool], is_over: Callable[[], bool]) -> bool:
+    """Follow a job that was just submitted, to its end; gives whether it must be started anew.
+
+    That is so when its state has grown too large, which Beam before 2.77 never shrinks, or when a
+    JobManager that was killed knows it no more. The committed offsets are where it goes on.
 
     Args:
         result: what Beam gave for it.
         options: those it was submitted with.
+        has_begun: whether the source has been called.
         is_over: asked about once a second; when true, the job is ended.
 
     Raises:
-        LatentstreamError: the source was not called within a minute, the job failed, or Flink lost it.
+        LatentstreamError: the source was not called within a minute, or the job failed.
+        ConnectError: Flink or Kafka is away for too long.
     """
     master = Master(options.view_as(FlinkRunnerOptions).flink_master)
     outside = options.view_as(PortableOptions).environment_type != "LOOPBACK"
     try:
-        _Watch(master, options.view_as(GoogleCloudOptions).job_name, is_over, count=outside).run()
+        anew = _Watch(master, options.view_as(GoogleCloudOptions).job_name, is_over, count=outside).run(has_begun)
     finally:
         # Ends what runs in this process for the job; the job itself has ended.
         with suppress(grpc.RpcError):
             result.cancel()
+    if anew:
+        _wait_for_slots(master, options.view_as(FlinkRunnerOptions).parallelism)
+    return anew
+
+
+def _wait_for_slots(master: Master, slots: int) -> None:
+    deadline = time.monotonic() + LOST_S
+    while master.ask("/overview")["slots-available"] < slots and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 class _Watch:
@@ -177,27 +216,36 @@ class _Watch:
         self._master = master
         self._is_over = is_over
         self._count = count
-        self._deadline = time.monotonic() + START_S
         self._counted: dict[str, int] = {}
+        self._anew = False
+        self._silent_since: float | None = None
         self._job = self._find(name)
 
-    def run(self) -> None:
-        """Until it has ended."""
-        self._wait_for_source()
-        gone_since: float | None = None
-        while True:
-            try:
-                if self._has_ended():
-                    return
-                gone_since = None
-            except ConnectError:
-                gone_since = gone_since or time.monotonic()
-                if time.monotonic() - gone_since > LOST_S:
-                    raise
-            time.sleep(0.5)
+    def run(self, has_begun: Callable[[], bool]) -> bool:
+        """Until it has ended; whether it must be started anew."""
+        begun, deadline = False, time.monotonic() + LOST_S
+        while not self._bear(self._has_ended):
+            begun = begun or self._bear(has_begun)
+            if not begun:
+                deadline = self._require_call(deadline)
+            time.sleep(1.0 if begun else 0.5)
+        return self._anew
+
+    def _bear(self, ask: Callable[[], bool]) -> bool:
+        """The answer, or no while there is none: Flink gives none of a job that comes up, nor a restarting broker."""
+        try:
+            answer = ask()
+        except ConnectError:
+            self._silent_since = self._silent_since or time.monotonic()
+            if time.monotonic() - self._silent_since > LOST_S:
+                raise
+            return False
+        self._silent_since = None
+        return answer
 
     def _find(self, name: str) -> str:
-        while time.monotonic() < self._deadline:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
             job = self._master.find_job(name)
             if job is not None:
                 return job
@@ -207,35 +255,35 @@ class _Watch:
             "The log of Beam's job server says why."
         )
 
-    def _wait_for_source(self) -> None:
-        """Raises where the engine has started the job and yet never asks us for a record."""
-        while not self._master.has_called_source(self._job):
-            if self._has_ended():
-                return
-            if time.monotonic() > self._deadline:
-                self._master.cancel(self._job)
-                raise LatentstreamError(
-                    f"Flink job {self._job}: expected a call of the source within {START_S:.0f} s. Received: none. "
-                    "Start the command again; the logs of the TaskManager and the worker pool say more."
-                )
-            time.sleep(0.2)
+    def _require_call(self, deadline: float) -> float:
+        """Raises where the engine runs the job and yet never asks us for a record; until when it may, else."""
+        if self._bear(lambda: self._master.runs_whole(self._job)):
+            # The minute is the source's; Python workers may take longer to come up on a busy machine.
+            deadline = min(deadline, time.monotonic() + START_S)
+        if time.monotonic() > deadline:
+            self._master.cancel(self._job)
+            raise LatentstreamError(
+                f"Flink job {self._job}: expected a call of the source within {START_S:.0f} s. Received: none. "
+                "Start the command again; the logs of the TaskManager and the worker pool say more."
+            )
+        return deadline
 
     def _has_ended(self) -> bool:
         state = self._master.state(self._job)
         if state == "LOST":
-            raise LatentstreamError(
-                f"Flink job {self._job}: expected it to run. Received: Flink at {self._master.address} knows no such "
-                "job; was its JobManager restarted? Start the command again; it goes on at the committed offsets."
-            )
+            log.warning("Flink job %s: its JobManager knows it no more. Starting it anew.", self._job)
+            self._anew = True
+            return True
         self._require_no_fault(state)
         if state in ENDED:
             return True
         over = self._is_over()
         self._meter()
-        if over:
+        self._anew = not over and self._master.checkpoint_bytes(self._job) > MAX_STATE_BYTES
+        if over or self._anew:
             self._settle()
             self._master.cancel(self._job)
-        return over
+        return over or self._anew
 
     def _require_no_fault(self, state: str) -> None:
         faults = self._master.faults(self._job)
@@ -248,7 +296,7 @@ class _Watch:
 
     def _is_of_the_start(self, fault: str) -> bool:
         """Whether our code failed before it ever worked; starting over would tell nobody."""
-        return _WORKER_FAULT in fault and not self._master.has_checkpoint(self._job)
+        return _WORKER_FAULT in fault and not self._master.checkpoint_bytes(self._job)
 
     def _meter(self, *, settled: bool = False) -> bool:
         """Add to our meters what Flink's counters have grown by; after a recovery they begin at nothing.

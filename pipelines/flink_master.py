@@ -18,8 +18,6 @@ from ae_model.exceptions import ConnectError, LatentstreamError
 ENDED = ("CANCELED", "FAILED", "FINISHED", "SUSPENDED")
 _ANSWER_S = 10.0
 _SAVEPOINT_S = 300.0
-# In the names of the steps: who reads, as Flink shortens it.
-_SOURCE = "{ReadFrames"
 
 
 class Master:
@@ -69,13 +67,15 @@ class Master:
         entries = self.ask(f"/jobs/{job}/exceptions")["exceptionHistory"]["entries"]
         return [str(entry["stacktrace"]) for entry in entries]
 
-    def has_checkpoint(self, job: str) -> bool:
-        """Whether one was completed."""
-        return bool(self.ask(f"/jobs/{job}/checkpoints")["counts"]["completed"])
+    def checkpoint_bytes(self, job: str) -> int:
+        """Size of the last one that was completed; 0 when none was."""
+        last = self.ask(f"/jobs/{job}/checkpoints")["latest"]["completed"]
+        return 0 if last is None else int(last["state_size"])
 
-    def has_called_source(self, job: str) -> bool:
-        """Whether a partition has reached the step that reads."""
-        return any(step["metrics"]["read-records"] > 0 for step in self._steps(job) if _SOURCE in step["name"])
+    def runs_whole(self, job: str) -> bool:
+        """Whether all its subtasks run, and so have their workers."""
+        counts = self.ask(f"/jobs/{job}")["status-counts"]
+        return bool(counts["RUNNING"]) and not any(number for name, number in counts.items() if name != "RUNNING")
 
     def counters(self, job: str, names: Collection[str]) -> dict[str, int]:
         """Our own counters, since the job or its last recovery began; what is not there yet is left out."""

@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from operator import methodcaller
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineResult
 
-from ae_model.exceptions import ConfigError, ConnectError
+from ae_model.exceptions import ConnectError
 from ae_model.scopes import LAYERS
-from pipelines import flink, panel
+from pipelines import panel
 from pipelines.dead_letters import DeadLetter
 from pipelines.detectors import DEFAULT_CACHE_MIB, DETECTORS
 from pipelines.engines import make_options
 from pipelines.formats import make_decoder
 from pipelines.graph import ExplainBatch, GraphConfig, Sinks, build_graph
 from pipelines.guarantees import plan_transactions
-from pipelines.kafka import offsets
 from pipelines.kafka.client import KafkaSettings, check_client
 from pipelines.kafka.refused import RefusedRecords
 from pipelines.kafka.sink import WriteRecords, close_sinks
-from pipelines.kafka.source import ReadFrames, ReadOptions, clear_drain, close_sources, is_draining, request_drain
-from pipelines.kafka.transactions import Transactions, closing_transactions, fence, settle
+from pipelines.kafka.source import clear_drain, close_sources, is_draining, request_drain
+from pipelines.kafka.transactions import Transactions, closing_transactions, settle
 from pipelines.meters import METERS
 from pipelines.options import RunSettings
 from pipelines.parquet import WriteParquet
 from pipelines.prism import serving
 from pipelines.routes import find_routes
 from pipelines.stream_file import StreamFile
-
-# A checkpoint of Flink's waits for the calls that are under way.
-FLINK_BUDGET_S = 0.4
-
-_Wait = Callable[[PipelineResult], object]
+from pipelines.stream_job import StreamJob, go_on, plan_job
 
 
 @dataclass(frozen=True)
@@ -107,52 +99,35 @@ def run_stream(stream: StreamFile, settings: RunSettings) -> RunSummary:
     tables = bool(settings.parquet or stream.outputs.parquet)
     transactions = plan_transactions(stream, kafka, options, start=settings.start, tables=tables)
     with closing_transactions():
-        subtasks = flink.prepare(options, stream.name) if flink.is_chosen(options) else None
-        source = plan_source(stream, kafka, settings, transactions, subtasks)
+        job = plan_job(stream, kafka, settings, options, transactions)
         METERS.reset()
         clear_drain()
         start = time.monotonic()
-        wait = _watch_flink(stream, kafka, source, options) if subtasks else methodcaller("wait_until_finish")
+        sinks = make_sinks(stream, graph, kafka, settings, transactions)
         with serving(options), drain_on_signals(), _shown(stream.name, settings):
-            _run_pipeline(source, graph, make_sinks(stream, graph, kafka, settings, transactions), options, wait)
+            while _run_pipeline(job, graph, sinks):
+                settings = go_on(settings, job.source.until)
+                options = make_options(settings.beam_args, settings.runner, bounded=settings.until is not None)
+                job = plan_job(stream, kafka, settings, options)
         if transactions is not None:
-            settle(transactions, source.partitions)
+            settle(transactions, job.source.partitions)
     return summarise(stream.name, graph, time.monotonic() - start, drained=is_draining())
 
 
-def _run_pipeline(
-    source: ReadFrames,
-    graph: GraphConfig,
-    sinks: Sinks,
-    options: PipelineOptions,
-    wait: _Wait,
-) -> None:
-    pipeline = beam.Pipeline(options=options)
-    read = pipeline | "ReadFrames" >> source
+def _run_pipeline(job: StreamJob, graph: GraphConfig, sinks: Sinks) -> bool:
+    pipeline = beam.Pipeline(options=job.options)
+    read = pipeline | "ReadFrames" >> job.source
     refused = read.refused | "BuryRefused" >> beam.ParDo(_BuryRefused())
     build_graph(read.records, graph, sinks, refused)
     try:
-        wait(pipeline.run())
+        anew = job.wait(pipeline.run())
     except BaseException:
         # What ended the run is told, not that its last offsets could not be committed either.
         with suppress(ConnectError):
             close_clients()
         raise
     close_clients()
-
-
-def _watch_flink(stream: StreamFile, kafka: KafkaSettings, source: ReadFrames, options: PipelineOptions) -> _Wait:
-    """Let the group begin where the job on Flink does, and give what waits for the job's end."""
-    offsets.commit_offsets(kafka, stream.group, stream.input.topic, source.start)
-    return lambda result: flink.watch(result, options, lambda: is_draining() or has_read(stream, kafka, source.until))
-
-
-def has_read(stream: StreamFile, kafka: KafkaSettings, until: Mapping[int, int] | None) -> bool:
-    """Whether the group has passed the stop of each partition, so that all before it is in the outputs."""
-    if until is None:
-        return False
-    passed = offsets.group_offsets(kafka, stream.group, stream.input.topic)
-    return all(passed.get(partition, 0) >= stop for partition, stop in until.items())
+    return anew
 
 
 def close_clients() -> None:
@@ -218,53 +193,6 @@ def make_graph_config(
         breaker_records=stream.breaker.records,
         cache_mib=cache_mib,
     )
-
-
-def plan_source(
-    stream: StreamFile,
-    kafka: KafkaSettings,
-    settings: RunSettings,
-    transactions: Transactions | None = None,
-    subtasks: int | None = None,
-) -> ReadFrames:
-    """Check every topic and right, then settle where each partition starts and stops; ``subtasks`` are Flink's."""
-    topic, group = stream.input.topic, stream.group
-    rights = {topic: "READ", **dict.fromkeys(stream.outputs.topics, "WRITE")}
-    counts = offsets.check_topics(kafka, rights, stream.given, rights)
-    check_partitions(topic, counts)
-    partitions = list(range(counts[topic]))
-    if transactions is not None:
-        # Before the offsets are asked for: a run that is still alive could commit others behind our back.
-        fence(transactions, partitions)
-    start = offsets.start_offsets(kafka, topic, partitions, group, settings.start)
-    offsets.check_start(kafka, topic, start)
-    return ReadFrames(
-        kafka,
-        topic,
-        partitions,
-        start=start,
-        until=offsets.until_offsets(kafka, topic, partitions, settings.until),
-        group=group,
-        max_record_bytes=stream.input.max_record_bytes,
-        transactions=transactions,
-        options=ReadOptions(budget_s=FLINK_BUDGET_S) if subtasks else None,
-        hold=subtasks is not None,
-        subtasks=subtasks or 0,
-    )
-
-
-def check_partitions(topic: str, counts: Mapping[str, int]) -> None:
-    """Hold the outputs to as many partitions as the input, since a result goes where its record came from.
-
-    Raises:
-        ConfigError: an output has fewer.
-    """
-    for name, count in counts.items():
-        if count < counts[topic]:
-            raise ConfigError(
-                f"topic {name}: expected at least {counts[topic]} partitions, as many as {topic} has. "
-                f"Received: partitions={count}. Add partitions to it."
-            )
 
 
 def make_sinks(

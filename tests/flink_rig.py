@@ -24,7 +24,7 @@ from pipelines.parquet_files import read_table, verify_folder
 from pipelines.stream_file import load_stream
 
 # For a job, its Python worker and TensorFlow, on a machine that is busy with other tests.
-START_S = 150
+START_S = 300
 
 
 def command(flink: Flink, *words: str) -> tuple[list[str], dict[str, str]]:
@@ -66,12 +66,17 @@ def stop(flink: Flink, stream: Path, *flags: str) -> dict[str, Any]:
 
 
 def shards_by_subtask(flink: Flink, stream: Path) -> list[int]:
-    """How many partitions each subtask of the source has been given."""
+    """How many partitions each subtask of the source has been given, as soon as Flink's page knows."""
     master = Master(flink.web)
     job = master.find_job(job_name(load_stream(str(stream)).name))
     source = next(step for step in master.ask(f"/jobs/{job}")["vertices"] if "{ReadFrames" in step["name"])
-    subtasks = master.ask(f"/jobs/{job}/vertices/{source['id']}")["subtasks"]
-    return [subtask["metrics"]["read-records"] for subtask in subtasks]
+    deadline = time.monotonic() + 30
+    while True:
+        subtasks = master.ask(f"/jobs/{job}/vertices/{source['id']}")["subtasks"]
+        shards = [int(subtask["metrics"]["read-records"]) for subtask in subtasks]
+        if sum(shards) == 3 or time.monotonic() > deadline:
+            return shards
+        time.sleep(0.5)
 
 
 def silence_s(reader: rig.Reader, frames: int) -> float:

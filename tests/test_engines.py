@@ -113,6 +113,7 @@ def test_flink_gets_checkpoints_and_ends_its_bundles_before_them() -> None:
         "--retain_externalized_checkpoints_on_cancellation",
         "--max_bundle_time_mills=200",
         "--max_bundle_size=1000",
+        "--max_parallelism=32",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.kafka.placement import _murmur3, spread, subtask_of
+from pipelines.kafka.placement import Subtasks, _murmur3, spread, subtask_of
 from pipelines.kafka.tracker import KafkaShard
 
 
@@ -16,17 +16,20 @@ def test_hash_is_murmur3(data: bytes, expected: int) -> None:
     assert hex(_murmur3(data)) == hex(expected)
 
 
-@pytest.mark.parametrize("subtasks", [1, 2, 3, 4, 7, 100])
-def test_shards_go_to_the_subtasks_in_turn(subtasks: int) -> None:
+@pytest.mark.parametrize(("count", "groups"), [(1, 32), (2, 32), (3, 32), (32, 32), (7, 128), (100, 256)])
+def test_shards_go_to_the_subtasks_in_turn(count: int, groups: int) -> None:
+    subtasks = Subtasks(count, groups)
     shards = [KafkaShard("plant.pump.frames.v1", partition) for partition in range(8)]
 
     salted = spread(shards, subtasks)
 
-    assert [subtask_of(shard, subtasks) for shard in salted] == [partition % subtasks for partition in range(8)]
+    assert [subtask_of(shard, subtasks) for shard in salted] == [partition % count for partition in range(8)]
     assert [(shard.topic, shard.partition) for shard in salted] == [(shard.topic, shard.partition) for shard in shards]
     assert spread(shards, subtasks) == salted
 
 
 def test_three_unsalted_shards_may_meet_on_one_subtask() -> None:
     # Seen on a real Flink: one subtask was given all three, the other none.
-    assert [subtask_of(KafkaShard("test.e1.frames.v1", partition), 2) for partition in range(3)] == [0, 0, 0]
+    shards = [KafkaShard("test.e1.frames.v1", partition) for partition in range(3)]
+
+    assert [subtask_of(shard, Subtasks(2, 128)) for shard in shards] == [0, 0, 0]

@@ -29,7 +29,7 @@ from infra.local.java import find_java, resolve_jars
 from infra.local.processes import HOST
 
 PROGRAMS = ("jobmanager", "taskmanager", "jobserver", "workerpool")
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 # Of no use to the next start.
 PASSING = ("tmp", "artifacts", "conf", "jars")
 

@@ -27,10 +27,10 @@ JAVA_FLAGS = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 )
-HEAPS = {"jobmanager": "512m", "taskmanager": "768m", "jobserver": "256m"}
+HEAPS = {"jobmanager": "512m", "taskmanager": "1280m", "jobserver": "256m"}
 # Flink's own scripts would compute them from the machine.
 TASK_MEMORY = {
-    "task.heap.size": "512m",
+    "task.heap.size": "1024m",
     "task.off-heap.size": "128m",
     "managed.size": "128m",
     "framework.heap.size": "128m",
@@ -74,6 +74,8 @@ def write_settings(folder: Path, rpc_port: int, web_port: int, slots: int) -> Pa
         "state.checkpoints.num-retained": 2,
         "heartbeat.interval": 2000,
         "heartbeat.timeout": 10000,
+        # Eight months, the most it takes: a job waits for a TaskManager that was killed, and does not fail until then.
+        "resourcemanager.standalone.start-up-time": 21_000_000_000,
         # A worker that was killed is back in seconds; a fault that repeats ends the job.
         "restart-strategy.type": "failure-rate",
         "restart-strategy.failure-rate.max-failures-per-interval": 20,

@@ -140,19 +140,30 @@ def group_offsets(settings: KafkaSettings, group: str, topic: str) -> dict[int, 
     return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
 
 
-def commit_offsets(settings: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-    """Commit next offsets for a group that has no members.
+def group_notes(settings: KafkaSettings, group: str, topic: str) -> dict[int, str]:
+    """What was noted beside the committed offset of each partition.
+
+    Raises:
+        ConnectError: no broker.
+    """
+    with make_admin(settings) as admin:
+        found = _patiently(lambda: admin.list_group_offsets({group: None})[group])
+    return {tp.partition: at.metadata for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
+
+
+def commit_offsets(settings: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int], note: str = "") -> None:
+    """Commit next offsets for a group that has no members, with a note beside each.
 
     Raises:
         ConnectError: no broker, no right, or somebody consumes in the group.
     """
     with make_admin(settings) as admin:
-        commit_with(admin, group, topic, offsets)
+        commit_with(admin, group, topic, offsets, note)
 
 
-def commit_with(admin: Any, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+def commit_with(admin: Any, group: str, topic: str, offsets: Mapping[int, int], note: str = "") -> None:
     """Like ``commit_offsets``, with a client that is there already; Kafka's errors stay Kafka's."""
-    wanted = {TopicPartition(topic, p): OffsetAndMetadata(next_offset, "", -1) for p, next_offset in offsets.items()}
+    wanted = {TopicPartition(topic, p): OffsetAndMetadata(next_offset, note, -1) for p, next_offset in offsets.items()}
     answers = _patiently(lambda: admin.alter_group_offsets(group, wanted))
     failed = [error for error in answers.values() if error is not kafka_errors.NoError]
     if failed:

@@ -3,41 +3,48 @@
 Flink places a shard by a hash of its bytes: three partitions may well meet on one
 subtask while another has nothing to do. A salt among the bytes chooses the place.
 
-    bytes with their length ── murmur3 ──> key's hash ── murmur ──> one of 128 groups ──> subtask
+    bytes with their length ── murmur3 ──> key's hash ── murmur ──> a key group ──> subtask
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pipelines.kafka.tracker import KafkaShard, KafkaShardCoder
 
 _MASK_32, _MASK_64 = (1 << 32) - 1, (1 << 64) - 1
 _SALTS = 1 << 16
-_FEWEST_GROUPS = 128
 
 
-def spread(shards: Sequence[KafkaShard], subtasks: int) -> list[KafkaShard]:
+@dataclass(frozen=True)
+class Subtasks:
+    """How a job on Flink is divided.
+
+    Args:
+        count: subtasks of the source.
+        groups: of keys, the most subtasks that the job can ever have.
+    """
+
+    count: int
+    groups: int
+
+
+def spread(shards: Sequence[KafkaShard], subtasks: Subtasks) -> list[KafkaShard]:
     """The shards in order, salted so that they go to the subtasks in turn."""
-    return [_place(shard, index % subtasks, subtasks) for index, shard in enumerate(shards)]
+    return [_place(shard, index % subtasks.count, subtasks) for index, shard in enumerate(shards)]
 
 
-def subtask_of(shard: KafkaShard, subtasks: int) -> int:
+def subtask_of(shard: KafkaShard, subtasks: Subtasks) -> int:
     """Where Beam's runner for Flink reads a shard, by number from 0."""
     encoded = KafkaShardCoder().encode(shard)
-    group = _flink_hash(_murmur3(_length(len(encoded)) + encoded)) % _groups(subtasks)
-    return group * subtasks // _groups(subtasks)
+    group = _flink_hash(_murmur3(_length(len(encoded)) + encoded)) % subtasks.groups
+    return group * subtasks.count // subtasks.groups
 
 
-def _place(shard: KafkaShard, subtask: int, subtasks: int) -> KafkaShard:
+def _place(shard: KafkaShard, subtask: int, subtasks: Subtasks) -> KafkaShard:
     salted = (replace(shard, salt=salt) for salt in range(_SALTS))
     return next((candidate for candidate in salted if subtask_of(candidate, subtasks) == subtask), shard)
-
-
-def _groups(subtasks: int) -> int:
-    """Flink's key groups, the most subtasks a job can ever have."""
-    return max(_FEWEST_GROUPS, 1 << (subtasks + subtasks // 2 - 1).bit_length())
 
 
 def _length(count: int) -> bytes:

@@ -31,7 +31,7 @@ from pipelines.kafka.buffers import Caps, Chunk
 from pipelines.kafka.client import KafkaSettings, tune_allocator
 from pipelines.kafka.commits import COMMITTER, CommitKey, flush_commits
 from pipelines.kafka.consumers import ReaderKey, SharedConsumer, close_consumers, shared_consumer, total_lag
-from pipelines.kafka.placement import spread
+from pipelines.kafka.placement import Subtasks, spread
 from pipelines.kafka.refused import RefusedRecords as RefusedRecords
 from pipelines.kafka.tracker import (
     END,
@@ -126,7 +126,7 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         transactions: whose transactions the offsets go with, instead of a commit for ``group``.
         hold: wait at ``until`` instead of ending there, for an engine that takes no checkpoints of what has
             ended; whoever started the run ends it when the group has passed ``until``.
-        subtasks: over how many of Flink's to spread the partitions; 0 leaves it to the engine.
+        subtasks: of Flink's, over which to spread the partitions; None leaves it to the engine.
 
     Returns:
         ``.records``, a PCollection of RawBatch, and ``.refused``, one of RefusedRecords.
@@ -145,7 +145,7 @@ class ReadFrames(beam.PTransform):  # type: ignore[misc]
         options: ReadOptions | None = None,
         transactions: Transactions | None = None,
         hold: bool = False,
-        subtasks: int = 0,
+        subtasks: Subtasks | None = None,
     ) -> None:
         """Keep plain values; nothing connects before a worker reads."""
         super().__init__()

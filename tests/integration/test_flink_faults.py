@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,15 +13,20 @@ import stream_rig as rig
 
 from infra.local import flink as local_flink
 from infra.local.flink import Flink
+from pipelines.flink_master import Master
+from pipelines.options import RunSettings
+from pipelines.stream import run_stream
 from pipelines.stream_file import load_stream
 
 pytestmark = [pytest.mark.flink_faults, pytest.mark.timeout(3600)]
 
 STARTS = 20
 KILLS = 3
-# Records per second while programs are killed, and how many in all: five minutes of them.
+# Records per second while programs are killed, and how many in all: more than the kills take.
 RATE = 1_500
-COUNT = 450_000
+COUNT = 600_000
+# A few checkpoints of three partitions.
+SMALL_STATE = 100_000
 
 
 @pytest.fixture
@@ -36,6 +40,14 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
     return say
 
 
+def on_flink(flink: Flink, broker: str, models: Path, parquet: Path, until: str) -> RunSettings:
+    """Settings of a run on Flink by this process."""
+    flags = (f"--job_endpoint={flink.job_endpoint}", f"--flink_master={flink.web}")
+    pool = ("--environment_type=EXTERNAL", f"--environment_config={flink.worker_pool}")
+    places = {"parquet": str(parquet), "runner": "FlinkRunner", "beam_args": (*flags, *pool)}
+    return rig.settings(broker, models, until=until, **places)
+
+
 def test_twenty_starts_of_twenty_read(
     broker: str,
     flink: Flink,
@@ -45,18 +57,17 @@ def test_twenty_starts_of_twenty_read(
     said: Callable[[str], None],
 ) -> None:
     path = rig.write_stream(tmp_path, topic_name(), broker, outputs={"denoised": None, "alerts": None})
-    topic, parquet = load_stream(str(path)).input.topic, tmp_path / "parquet"
+    stream, parquet = load_stream(str(path)), tmp_path / "parquet"
     seconds: list[float] = []
+    flink = local_flink.start(Path(flink.folder))
 
     for _ in range(STARTS):
         good = rig.good_values(300)
-        rig.send_values(broker, topic, [b"bad" if row % 100 == 7 else good[row] for row in range(300)])
-        start = time.monotonic()
-        with flink_rig.running(flink, path, models, "--until", "latest", "--parquet", str(parquet)) as job:
-            code, summary, error = job.wait(300)
-        seconds.append(time.monotonic() - start)
-        said(f"start {len(seconds)}: exit {code}, {summary and summary['read']} read, {seconds[-1]:.0f} s {error}")
-        assert (code, summary["read"], summary["balance"]) == (0, 300, 0)
+        rig.send_values(broker, stream.input.topic, [b"bad" if row % 100 == 7 else good[row] for row in range(300)])
+        summary = run_stream(stream, on_flink(flink, broker, models, parquet, until="latest"))
+        seconds.append(summary.seconds)
+        said(f"start {len(seconds)}: {summary.read} read, {summary.seconds:.0f} s")
+        assert (summary.read, summary.balance) == (300, 0)
 
     audit = flink_rig.check_outputs(path, broker, parquet, 300 * STARTS)
     said(f"{len(seconds)} of {STARTS} starts read all; median {statistics.median(seconds):.0f} s a whole run")
@@ -72,7 +83,7 @@ def kill(flink: Flink, victim: str) -> Flink:
     return local_flink.start(Path(flink.folder))
 
 
-@pytest.mark.parametrize("victim", ["worker", "taskmanager", "jobserver"])
+@pytest.mark.parametrize("victim", ["worker", "taskmanager", "jobserver", "jobmanager"])
 def test_killed_program_loses_nothing(
     victim: str,
     broker: str,
@@ -105,3 +116,29 @@ def test_killed_program_loses_nothing(
     said(f"SIGKILL of {victim}, {KILLS} times: {audit.records} records, 0 lost, {audit.replayed} replayed under the")
     said(f"same id, no duplicate row; {waits} s without codes")
     assert (code, error) == (0, "")
+
+
+def test_job_with_too_much_state_is_started_anew(
+    broker: str,
+    flink: Flink,
+    models: Path,
+    topic_name: Callable[..., str],
+    tmp_path: Path,
+    said: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count, parquet = 90_000, tmp_path / "parquet"
+    path = rig.write_stream(tmp_path, topic_name(), broker, outputs={"denoised": None, "alerts": None})
+    stream = load_stream(str(path))
+    flink = local_flink.start(Path(flink.folder))
+    before = len(Master(flink.web).ask("/jobs/overview")["jobs"])
+    monkeypatch.setattr("pipelines.flink.MAX_STATE_BYTES", SMALL_STATE)
+
+    with rig.sending(broker, stream.input.topic, count, RATE):
+        summary = run_stream(stream, on_flink(flink, broker, models, parquet, until=flink_rig.until(count)))
+
+    audit = flink_rig.check_outputs(path, broker, parquet, count)
+    jobs = len(Master(flink.web).ask("/jobs/overview")["jobs"]) - before
+    said(f"state over {SMALL_STATE} bytes: {jobs} jobs for {audit.records} records, 0 lost, {audit.replayed} replayed")
+    assert jobs > 1
+    assert summary.balance == 0

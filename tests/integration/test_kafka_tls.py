@@ -35,8 +35,9 @@ from pipelines.kafka.client import KafkaSettings, make_admin, make_consumer, mak
 from pipelines.kafka.offsets import create_topics
 from pipelines.kafka.read_all import read_all
 from pipelines.kafka.security import KafkaSecurity, client_options
-from pipelines.stream import make_graph_config, make_sinks, plan_source
+from pipelines.stream import make_graph_config, make_sinks
 from pipelines.stream_file import load_stream
+from pipelines.stream_job import plan_source
 
 HOST = "127.0.0.1"
 SECRET = "canary-51c9"
