@@ -54,7 +54,7 @@ def compare(folder: Path, bootstrap: str, master: Master, args: argparse.Namespa
     stream = make_bench_stream("bench.flink.frames.v1", bootstrap)
     publish_bench_model(stream, folder)
     path = folder / "stream.yaml"
-    path.write_text(yaml.safe_dump(stream.model_dump(mode="json", exclude_defaults=True)))
+    path.write_text(yaml.safe_dump(stream.model_dump(mode="json", exclude_unset=True)))
     create_topics(KafkaSettings(bootstrap), dict.fromkeys([stream.input.topic, *stream.outputs.topics], PARTITIONS))
     fill_topic(stream, KafkaSettings(bootstrap), args.frames)
     rates: dict[str, list[float]] = {engine: [] for engine in ENGINES}
