@@ -34,7 +34,8 @@ from pipelines.records import OutputRecord
 
 # A broker aborts what is open for longer; a bundle takes seconds, the restart of a broker less than this.
 TIMEOUT_MS = 120_000
-COMMIT_S = 100.0
+# A client that lost its coordinator may wait for ever; the next run takes over at once.
+COMMIT_S = 60.0
 CLOSE_S = 5.0
 SETTLE_S = 10.0
 _UNSETTLED = (TransactionState.PREPARE_COMMIT, TransactionState.PREPARE_ABORT, TransactionState.ONGOING)
@@ -220,8 +221,9 @@ def within(seconds: float, calls: Iterable[Callable[[], None]]) -> bool:
     threads = [threading.Thread(target=guarded, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
+    deadline = time.monotonic() + seconds
     for thread in threads:
-        thread.join(seconds)
+        thread.join(max(0.0, deadline - time.monotonic()))
     if errors:
         raise errors[0]
     return not any(thread.is_alive() for thread in threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ Make = Callable[..., Scene]
 COUNT, RATE = 45_000, 1_500
 # How long nothing may come, by row of the fault matrix.
 RESTART_S, KILL_S, MOVE_S = 15, 30, 2
-PATIENCE_S = 300
+PATIENCE_S = 400
 # Of the kinds of election.
 PREFERRED = 0
 GUARANTEES = ("at_least_once", "exactly_once")
@@ -56,7 +57,12 @@ def await_end(scene: Scene) -> int:
     assert scene.watcher is not None
     restarts, deadline = 0, time.monotonic() + PATIENCE_S
     while scene.watcher.frames < scene.good:
-        assert time.monotonic() < deadline, f"codes stalled at {scene.watcher.frames} of {scene.good} frames"
+        if time.monotonic() > deadline:
+            scene.jobs[-1].signal(signal.SIGKILL)
+            said = scene.jobs[-1].wait(60)[2][-2000:]
+            pytest.fail(
+                f"codes stalled at {scene.watcher.frames} of {scene.good}, restarts {restarts}; it said: {said}"
+            )
         if scene.jobs[-1].process.poll() not in (None, 0):
             code, _, error = scene.jobs[-1].wait()
             assert (code, restarts < 9) in ((3, True), (7, True)), error
