@@ -58,9 +58,9 @@ def running(flink: Flink, stream: Path, models: Path, *flags: str) -> Iterator[J
         job.process.communicate()
 
 
-def stop(flink: Flink, stream: Path, *flags: str) -> dict[str, Any]:
-    """What ``latentstream stop`` says."""
-    line, environment = command(flink, "stop", str(stream), "-o", "json", *flags)
+def say(flink: Flink, *words: str) -> dict[str, Any]:
+    """What a command says."""
+    line, environment = command(flink, *words, "-o", "json")
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
 

@@ -19,6 +19,12 @@ pytestmark = pytest.mark.flink
 HOUR_MS = 3_600_000
 
 
+def test_services_find_the_flink_that_runs_and_start_no_second_one(flink: Flink) -> None:
+    found = [flink_rig.say(flink, "services", verb, "flink") for verb in ("status", "up", "status")]
+
+    assert found == [{"running": True, **flink.describe()}] * 3
+
+
 def test_killed_worker_savepoint_and_late_partition_lose_nothing(
     broker: str,
     flink: Flink,
@@ -43,7 +49,7 @@ def test_killed_worker_savepoint_and_late_partition_lose_nothing(
                 reader.wait_for(many // 4)
                 flink_rig.kill_workers(flink)
                 silence_s = flink_rig.silence_s(reader, many // 4)
-            savepoint = flink_rig.stop(flink, path, "--savepoint")["savepoint"]
+            savepoint = flink_rig.say(flink, "stop", str(path), "--savepoint")["savepoint"]
             first = job.wait(60)
         # One partition is an hour behind the others, and behind itself: no record may depend on the watermark.
         good, first_ms = rig.good_values(few), int(time.time() * 1000) - 2000 * few
