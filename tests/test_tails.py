@@ -39,7 +39,8 @@ def test_share_at_or_above_a_score_by_hand():
     assert heavy.reached_by(0.1 / 4) == pytest.approx(14.0)
 
 
-@given(st.sampled_from(["gamma", "pareto"]), st.floats(0.05, 0.5), st.floats(0.1, 50.0), st.floats(1e-6, 0.04))
+# A gamma of a smaller shape has its whole body within the rounding of where it begins.
+@given(st.sampled_from(["gamma", "pareto"]), st.floats(0.2, 0.5), st.floats(0.1, 50.0), st.floats(1e-6, 0.04))
 def test_a_share_and_the_score_it_reaches_are_inverse(kind, shape, scale, share):
     tail = Tail(kind, 1.0, 0.05, shape, scale)
 
