@@ -94,6 +94,28 @@ def test_receiver_decodes_the_codes_to_what_the_model_reconstructs(
     assert {(row.topic, row.model, row.version) for row in rows} == {(stream.input.topic, "small", 1)}
 
 
+@pytest.mark.parametrize("per", ["batch", "frame"])
+def test_codes_of_one_byte_are_those_that_the_model_gives_all_frames_at_once(
+    broker: str, topic_name: Callable[..., str], tmp_path: Path, per: str
+) -> None:
+    stream = rig.make_stream(topic_name(), broker, outputs={"per": per})
+    detector = Detector.load(small_models.publish(tmp_path, codes="int8"))
+    values = rig.good_values(90)
+    values[6] = np.full((4, 3), 1e9, np.float32).tobytes()
+    rig.send_values(broker, stream.input.topic, values)
+
+    summary = run_stream(stream, rig.settings(broker, tmp_path))
+
+    records = rig.read_records(broker, stream.outputs.codes or "")
+    rows = [read_codes(r.value, r.headers) for r in records]
+    received = {(row.partition, int(o)): code for row in rows for o, code in zip(row.offsets, row.codes, strict=True)}
+    frames = np.stack([np.frombuffer(value or b"", np.float32).reshape(4, 3) for value in values])
+    ordered = np.stack([received[index % 3, index // 3] for index in range(90)])
+    assert {row.codes.dtype for row in rows} == {np.dtype(np.int8)}
+    assert ordered.tolist() == detector.encode(frames).tolist()
+    assert (summary.ok, summary.clipped) == (90, 1)
+
+
 def test_codes_of_a_partition_leave_in_the_order_of_their_records(
     broker: str, models: Path, topic_name: Callable[..., str]
 ) -> None:
