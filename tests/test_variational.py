@@ -176,12 +176,12 @@ def test_the_wildest_noise_still_gives_a_finite_code(far: float) -> None:
 
 def test_learned_prior_fits_clusters_that_the_standard_one_does_not() -> None:
     contract = FrameContract(1, 1, ("a", "b", "c", "d"))
-    frames = two_clusters(800)
+    frames = two_clusters(640)
     bounds, between = [], []
     for prior in ("standard", "learned"):
-        config = NetworkConfig(latent=2, epochs=25, batch_frames=64, learning_rate=0.02, patience=25)
+        config = NetworkConfig(latent=2, epochs=20, batch_frames=64, learning_rate=0.02, patience=20)
         config = replace(config, variational=VariationalConfig(beta=0.3, prior=prior))  # type: ignore[arg-type]
-        model = fit(contract, config, make_scaling(frames), batches(frames, 800), batches(two_clusters(200, 1), 200))
+        model = fit(contract, config, make_scaling(frames), batches(frames, 640), batches(two_clusters(192, 1), 192))
         samples = model.sample(np.random.default_rng(5).normal(size=(2000, 2)).astype(np.float32))
         bounds.append(min(model.history["val_loss"]))
         # Between the clusters, at -3 and 3, there was never a frame.

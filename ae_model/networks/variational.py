@@ -53,7 +53,8 @@ class Draw(keras.layers.Layer):  # type: ignore[misc]
     """Codes drawn around their means; adds to the loss what their distance from the prior costs.
 
     The divergence from a mixture has no closed form; its bound by the best assignment of a frame's code to
-    components does, and is exact for one component (Hershey and Olsen 2007, equation 20; the prior is that of
+    components does, and is exact for one component (Hershey and Olsen 2007, "Approximating the Kullback Leibler
+    divergence between Gaussian mixture models", the variational approximation; the prior is that of
     Jiang et al. 2017). Free bits are nats of a dimension that cost nothing, on the mean over a batch
     (Kingma et al. 2016, appendix C.8).
     """
