@@ -88,7 +88,7 @@ def as_markdown(found: Mapping[str, Any]) -> str:
     """Both tables, for a person."""
     machine = ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     lines = [f"{found['kept']} of {found['rounds']} rounds, interleaved; {machine}.", ""]
-    lines += ["| leg | frames/s | of the bare model (95 %) | overhead us/frame | CPU us/frame | versions |"]
+    lines += ["| leg | frames/s | of the bare model (95 %) | overhead us/frame | CPU us/frame | versions and batch |"]
     lines += ["| --- | --- | --- | --- | --- | --- |"]
     for case in found["cases"]:
         versions = ", ".join(f"{name} {version}" for name, version in case["versions"].items() if name != "tensorflow")

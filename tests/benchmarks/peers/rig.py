@@ -140,7 +140,8 @@ class Leg:
                 text=True,
                 env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "0"},
             )
-        self.versions: dict[str, str] = self._read()["versions"]
+        # The batch was measured at export, and differs from run to run.
+        self.versions: dict[str, str] = {**self._read()["versions"], "batch": str(given["batch"])}
 
     def run(self) -> dict[str, float]:
         """One pass: frames, wall_s and cpu_s."""
