@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import socket
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from kafka import errors as kafka_errors
 
 from ae_model.exceptions import ConfigError, ConnectError
+from infra.local.processes import free_port
 from pipelines.kafka.client import (
     KafkaSettings,
     QuietFilter,
@@ -117,12 +117,6 @@ def test_key_file_open_to_others_is_refused(tmp_path: Path) -> None:
     # The key is let pass; that it is none is the next thing to be told.
     with pytest.raises(ConfigError, match=r"kafka\.security\.certfile: expected a certificate in PEM"):
         client_options(security, "broker:9093")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @pytest.mark.parametrize("make", [make_consumer, make_producer])

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.local import kafka
+from infra.local import kafka, processes
 from infra.local.kafka import HOST, Broker
 
 
@@ -97,18 +96,9 @@ def start_cluster(folder: Path, nodes: int = 3, properties: Mapping[str, str] | 
     Raises:
         ConnectError: one did not come up.
     """
-    ports = _free_ports(2 * nodes)
+    ports = processes.free_ports(2 * nodes)
     cluster = Cluster(folder, ports[:nodes], ports[nodes:], kafka.make_cluster_id(), properties or {})
     # Together: none answers before a majority is there.
     with ThreadPoolExecutor(nodes) as pool:
         list(pool.map(cluster.start, range(1, nodes + 1)))
     return cluster
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that differ, since all are held until the last is found."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [int(sock.getsockname()[1]) for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports

@@ -137,7 +137,7 @@ def _read_state(folder: Path) -> Flink | None:
 
 
 def _plan(folder: Path, port: int, slots: int) -> Flink:
-    ports = [processes.free_port() for _ in range(5)]
+    ports = processes.free_ports(5)
     web_port = port or ports[0]
     processes.require_free(web_port)
     return Flink(str(folder), slots, web_port, *ports[1:], pids={})

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ae_model.exceptions import ConfigError, ConnectError
@@ -123,9 +123,14 @@ def _try_lock(lock: int) -> bool:
 
 def free_port() -> int:
     """A port of the loopback address that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Such ports that differ, since all are held until the last is found."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        return [int(sock.getsockname()[1]) for sock in sockets]
 
 
 def require_free(port: int) -> None:

@@ -12,6 +12,7 @@ from fault_rig import Scene
 from slow_line import SlowLine
 
 from infra.local import kafka
+from infra.local.processes import free_ports
 from pipelines.kafka.client import KafkaSettings, make_admin
 
 Note = Callable[..., None]
@@ -21,7 +22,7 @@ COUNT = 120_000
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[SlowLine]:
     """A line to a broker that is known by it alone."""
-    port, controller = kafka._free_port(), kafka._free_port()
+    port, controller = free_ports(2)
     line = SlowLine(port)
     properties = {
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",

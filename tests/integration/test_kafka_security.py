@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from kafka.admin import (
 
 from ae_model.exceptions import ConnectError
 from infra.local import kafka
+from infra.local.processes import free_ports
 from pipelines.cli import main
 from pipelines.kafka import sink
 from pipelines.kafka.buffers import Caps
@@ -42,14 +42,6 @@ SECRET = "canary-7f3a"
 ANY_RESOURCE = ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY)
 BOBS = ACLFilter("User:bob", None, ACLOperation.ANY, ACLPermissionType.ANY, ANY_RESOURCE)
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [int(sock.getsockname()[1]) for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
 from ae_model.exceptions import ConfigError, ConnectError
 from infra.local import kafka
-from infra.local.processes import free_port
+from infra.local.processes import free_ports
 from pipelines.cli import main
 from pipelines.graph import build_graph
 from pipelines.kafka.client import KafkaSettings, make_admin, make_consumer, make_producer
@@ -95,7 +95,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
     folder = tmp_path_factory.mktemp("tls")
     authority = Authority(folder / "certificates")
     stranger = Authority(folder / "certificates", "stranger")
-    *found, controller = (free_port() for _ in range(len(LISTENERS) + 1))
+    *found, controller = free_ports(len(LISTENERS) + 1)
     ports = dict(zip(LISTENERS, found, strict=True))
     given = properties(folder, ports, controller, authority)
     kafka.start(folder / "kafka", port=ports["PLAIN"], properties=given)
