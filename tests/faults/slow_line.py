@@ -16,13 +16,16 @@ class SlowLine:
         self._behind = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
+        self._sockets = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         while True:
             try:
                 near, _ = self._listener.accept()
+                self._sockets.append(near)
                 far = socket.create_connection(("127.0.0.1", self._behind))
+                self._sockets.append(far)
             except OSError:
                 return
             self._carry(near, far)
@@ -56,4 +59,5 @@ class SlowLine:
             threading.Thread(target=step, daemon=True).start()
 
     def close(self) -> None:
-        self._listener.close()
+        for each in self._sockets:
+            each.close()
