@@ -28,6 +28,15 @@ RECONNECT_MS = 1_000
 LOG_EVERY_S = 30.0
 NEEDED_PACKAGES = ("crc32c", "lz4", "zstandard")
 
+# Of all that outputs are written by.
+OUTPUT_OPTIONS = {
+    "linger_ms": 20,
+    "batch_size": 256 << 10,
+    "compression_type": "lz4",
+    # The broker and its topic decide what is too large; the client's own limit would only come first.
+    "max_request_size": 64 << 20,
+}
+
 # malloc.h; see tune_allocator
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3

@@ -19,18 +19,14 @@ from kafka import errors as kafka_errors
 
 from ae_model.exceptions import ConnectError, LatentstreamError, SinkError
 from pipelines.kafka import hooks
-from pipelines.kafka.client import KafkaSettings, make_producer, tune_allocator
+from pipelines.kafka.client import OUTPUT_OPTIONS, KafkaSettings, make_producer, tune_allocator
 from pipelines.kafka.offsets import check_topics
 from pipelines.kafka.transactions import Transactions, bundle, transaction
 from pipelines.meters import METERS
 from pipelines.records import OutputRecord
 
 PRODUCE_OPTIONS = {
-    "linger_ms": 20,
-    "batch_size": 256 << 10,
-    "compression_type": "lz4",
-    # The broker and its topic decide what is too large; the client's own limit would only come first.
-    "max_request_size": 64 << 20,
+    **OUTPUT_OPTIONS,
     # How long to wait for a topic to be known.
     "max_block_ms": 10_000,
     # Longer than a broker takes to restart.

@@ -28,7 +28,7 @@ from kafka.structs import OffsetAndMetadata
 
 from ae_model.exceptions import ConfigError, ConnectError, LatentstreamError, SinkError
 from pipelines.kafka import hooks
-from pipelines.kafka.client import KafkaSettings, make_admin, make_producer
+from pipelines.kafka.client import OUTPUT_OPTIONS, KafkaSettings, make_admin, make_producer
 from pipelines.meters import METERS
 from pipelines.records import OutputRecord
 
@@ -40,10 +40,7 @@ CLOSE_S = 5.0
 SETTLE_S = 10.0
 _UNSETTLED = (TransactionState.PREPARE_COMMIT, TransactionState.PREPARE_ABORT, TransactionState.ONGOING)
 PRODUCE_OPTIONS = {
-    "linger_ms": 20,
-    "batch_size": 256 << 10,
-    "compression_type": "lz4",
-    "max_request_size": 64 << 20,
+    **OUTPUT_OPTIONS,
     "delivery_timeout_ms": 90_000,
     "transaction_timeout_ms": TIMEOUT_MS,
 }
