@@ -8,6 +8,8 @@ from itertools import product
 from statistics import fmean
 from typing import Any
 
+from goal_tables import as_markdown, judge
+
 Row = dict[str, Any]
 AUTOENCODER, SAME_PCA, ROW_PCA, RANDOM = "autoencoder", "PCA, same score", "PCA residual", "random"
 
@@ -36,12 +38,7 @@ class Goal:
 
     def judge(self, mean: float) -> str:
         """``stretch``, ``pass`` or ``missed``; nothing for a number that only stands beside a goal."""
-        if self.least is None:
-            return ""
-        sign = 1 if self.higher else -1
-        if self.stretch is not None and sign * mean >= sign * self.stretch:
-            return "stretch"
-        return "pass" if sign * mean >= sign * self.least else "missed"
+        return "" if self.least is None else judge(mean, self.least, self.stretch, higher=self.higher)
 
 
 def _mean(number: str) -> Callable[[Sequence[Row], str], float]:
@@ -96,7 +93,7 @@ def describe(rows: Sequence[Row]) -> str:
     """Both tables in Markdown, and how many machines each comparison won."""
     seeds = sorted({row["seed"] for row in rows})
     goals = [goal for goal in GOALS if all(any(row["set"] == name for row in rows) for name in goal.sets)]
-    parts = [_table(_goal_rows(goals, rows, seeds)), _table(_machine_rows(rows)), *_wins(rows)]
+    parts = [as_markdown(_goal_rows(goals, rows, seeds)), as_markdown(_machine_rows(rows)), *_wins(rows)]
     return "\n".join(parts)
 
 
@@ -153,11 +150,6 @@ def _wins(rows: Sequence[Row]) -> list[str]:
 
 def _machines(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row["set"], row["entity"]) for row in rows))
-
-
-def _table(lines: Sequence[Sequence[str]]) -> str:
-    ruled = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in ruled)
 
 
 def _show(number: float | None) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from goal_tables import as_markdown, judge
 from image_models import TEST, TRAINING, Digits, Measures, make_stream, measure, train
 
 # Of one seed: by variant, then by `model` and `pca`.
@@ -48,10 +49,7 @@ class Goal:
 
     def judge(self, mean: float) -> str:
         """``stretch``, ``pass`` or ``missed``."""
-        sign = -1 if self.higher else 1
-        if self.stretch is not None and sign * mean <= sign * self.stretch:
-            return "stretch"
-        return "pass" if sign * mean <= sign * self.least else "missed"
+        return judge(mean, self.least, self.stretch, higher=self.higher)
 
 
 def _of(variant: str, number: str) -> Callable[[Results, str], float]:
@@ -99,13 +97,13 @@ def main(args: Sequence[str] | None = None) -> int:
 def make_table(goals: Sequence[Goal], seeds: Sequence[int], results: Sequence[Results]) -> str:
     """The table in Markdown: a goal's number per seed, their mean, and PCA's."""
     head = ["goal", "measured", "pass", "stretch", *(f"seed {seed}" for seed in seeds), "mean", "PCA", ""]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     for goal in goals:
         numbers = [goal.read(each, "model") for each in results]
         mean, baseline = fmean(numbers), fmean(goal.read(each, "pca") for each in results)
         limits = [_show(goal.least), _show(goal.stretch)]
         rows.append([goal.name, goal.what, *limits, *map(_show, [*numbers, mean, baseline]), goal.judge(mean)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return as_markdown(rows)
 
 
 def _show(number: float | None) -> str:
