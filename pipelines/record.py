@@ -150,7 +150,8 @@ def file_stem(key: bytes | None) -> str:
     stem = quote(key, safe=" ")
     if len(stem) > _LONGEST_STEM:
         return f"{stem[:_LONGEST_STEM]}%{hashlib.sha256(key).hexdigest()[:32]}"
-    return stem if stem.strip(".") else f"%{key.hex()}"
+    # Neither a folder's own name, nor that of the records without a key.
+    return stem if stem.strip(".") and stem != NO_KEY else f"%{key.hex()}"
 
 
 def _decode(

@@ -139,6 +139,7 @@ def test_command_tells_what_to_train_on(
         (b"hall 1.b", "hall 1.b"),
         (b"../x", "..%2Fx"),
         (b"..", "%2e2e"),
+        (b"no-key", "%6e6f2d6b6579"),
         (b"", "%"),
         (b"\xff", "%FF"),
         (b"k" * 300, f"{'k' * 200}%17b16d8ef494060fefa36a6a41567b8c"),
