@@ -43,15 +43,18 @@ class RowsFile:
         self._writer = pq.ParquetWriter(f"{path}.parquet", self._schema)
         self._tail: NDArray[np.float32] | None = None
         self._pieces: list[NDArray[np.float32]] = []
+        self._waiting = 0
         self.rows = 0
         self.gaps = 0
 
     def add(self, frames: NDArray[np.float32]) -> None:
         """The next frames (n, length, channels)."""
         for frame in frames:
-            self._pieces += self._new_rows(frame)
+            pieces = self._new_rows(frame)
+            self._pieces += pieces
+            self._waiting += sum(piece.size for piece in pieces)
             self._tail = frame[self._contract.hop :]
-        if sum(piece.size for piece in self._pieces) >= _GROUP_VALUES:
+        if self._waiting >= _GROUP_VALUES:
             self._flush()
 
     def close(self) -> None:
@@ -74,7 +77,7 @@ class RowsFile:
             rows = np.concatenate(self._pieces)
             self._writer.write_table(pa.table(list(rows.T), schema=self._schema))
             self.rows += len(rows)
-            self._pieces = []
+            self._pieces, self._waiting = [], 0
 
 
 class ItemsFile:
