@@ -56,12 +56,7 @@ def train_daily() -> None:
     @task
     def check(recorded: dict[str, Any]) -> dict[str, Any]:
         """Refuse a day of faults, and skip one that is too short."""
-        bad = sum(recorded["bad"].values())
-        if bad > MOST_BAD * recorded["records"]:
-            raise ValueError(f"records: expected at most {MOST_BAD:.0%} unusable. Received: {recorded['bad']}.")
-        least = int(os.environ.get("LATENTSTREAM_LEAST", "1000"))
-        if recorded["frames"] < least:
-            raise AirflowSkipException(f"frames: expected at least {least}. Received: {recorded['frames']}.")
+        _check(recorded)
         return recorded
 
     @task
@@ -87,6 +82,15 @@ def train_daily() -> None:
     made = train(checked)
     evaluate(checked) >> made
     notify(made)
+
+
+def _check(recorded: dict[str, Any]) -> None:
+    bad = sum(recorded["bad"].values())
+    if bad > MOST_BAD * recorded["records"]:
+        raise ValueError(f"records: expected at most {MOST_BAD:.0%} unusable. Received: {recorded['bad']}.")
+    least = int(os.environ.get("LATENTSTREAM_LEAST", "1000"))
+    if recorded["frames"] < least:
+        raise AirflowSkipException(f"frames: expected at least {least}. Received: {recorded['frames']}.")
 
 
 def _record() -> dict[str, Any]:
