@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 CHANNELS = 256
 PARTITIONS = 16
+# Records that follow each other in a partition.
+RUN_LENGTH = 256
+POISON = b"no frame"
 # 2 GB: enough that the start of a pipeline is a twentieth of its time, and that memory which grows is seen to.
 FRAMES = 2_000_000
 ROUNDS = 5
@@ -59,7 +62,7 @@ def bench_stream(bootstrap: str, *, frames: int = FRAMES, rounds: int = ROUNDS) 
         publish_bench_model(stream, models)
         create_topics(settings, dict.fromkeys(topics, PARTITIONS))
         try:
-            fill_topic(stream, settings, frames)
+            fill_topic(stream.input.topic, settings, frames)
             return run_rounds(stream, models, bootstrap, frames, rounds)
         finally:
             with make_admin(settings) as admin:
@@ -175,16 +178,19 @@ def publish_bench_model(stream: StreamFile, models: Path) -> None:
     """Train for an epoch on noise: the speed of a network does not depend on its weights."""
     from pipelines.train import train_stream
 
+    length, channels = stream.contract.shape
+    noise = np.random.default_rng(0).standard_normal((4096 * length, channels), dtype=np.float32)
     data = models / "noise.npz"
-    np.savez(data, train=make_frames(4096).reshape(-1, CHANNELS))
+    np.savez(data, train=noise)
     train_stream(stream, f"{data}::train", models, (), lambda line: None)
 
 
-def fill_topic(stream: StreamFile, settings: KafkaSettings, frames: int) -> None:
-    """Fill the input's partitions evenly."""
+def fill_topic(topic: str, settings: KafkaSettings, frames: int, poison: int = 0) -> None:
+    """Fill a topic's partitions evenly with frames of 1 KiB; ``poison`` in a hundred records are no frames."""
     values = [row.tobytes() for row in make_frames(512)]
     producer = make_producer(settings, batch_size=1 << 18, linger_ms=20)
     for index in range(frames):
-        producer.send(stream.input.topic, values[index % 512], partition=index // 256 % PARTITIONS)
+        value = POISON if index * poison % 100 < poison else values[index % 512]
+        producer.send(topic, value, partition=index // RUN_LENGTH % PARTITIONS)
     producer.flush()
     producer.close()

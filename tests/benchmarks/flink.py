@@ -56,7 +56,7 @@ def compare(folder: Path, bootstrap: str, master: Master, args: argparse.Namespa
     path = folder / "stream.yaml"
     path.write_text(yaml.safe_dump(stream.model_dump(mode="json", exclude_unset=True)))
     create_topics(KafkaSettings(bootstrap), dict.fromkeys([stream.input.topic, *stream.outputs.topics], PARTITIONS))
-    fill_topic(stream, KafkaSettings(bootstrap), args.frames)
+    fill_topic(stream.input.topic, KafkaSettings(bootstrap), args.frames)
     rates: dict[str, list[float]] = {engine: [] for engine in ENGINES}
     for number in range(args.rounds):
         for engine in ENGINES:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.bench import PARTITIONS, RUN_LENGTH
+
 OURS = "project"
-PARTITIONS = 16
 # Frames of 1 KiB: so many samples of so many channels.
 SHAPES = {"dense": (1, 256), "conv": (32, 8)}
 MODELS: dict[str, dict[str, Any]] = {
@@ -15,7 +16,6 @@ MODELS: dict[str, dict[str, Any]] = {
     "conv": {"network": "conv1d", "hidden": [16, 32], "latent": 16, "epochs": 1},
 }
 # Frames that fill every partition alike: each gets a run of them in turn.
-RUN_LENGTH = 256
 _TURN = RUN_LENGTH * PARTITIONS
 # By topic: how many frames, and how many in a hundred of them are no frames. A leg should take some ten seconds.
 TOPICS = {"long": (390 * _TURN, 0), "poisoned": (390 * _TURN, 1), "middle": (78 * _TURN, 0), "short": (4 * _TURN, 0)}

@@ -12,19 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
-from cases import MODELS, PARTITIONS, RUN_LENGTH, SHAPES, Case
+from cases import MODELS, SHAPES, Case
 from environments import find_python
 
 from infra.local import kafka
-from pipelines.kafka.client import KafkaSettings, make_producer
+from pipelines.bench import PARTITIONS, fill_topic, publish_bench_model
+from pipelines.kafka.client import KafkaSettings
 from pipelines.kafka.offsets import create_topics
-from pipelines.stream_file import StreamFile, load_stream
+from pipelines.stream_file import load_stream
 
 LEGS = Path(__file__).parent / "legs"
-FEW_VALUES = 512
-POISON = b"no frame"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def prepared(cases: Sequence[Case], topics: Mapping[str, tuple[int, int]]) -> It
             for case in cases:
                 prepare(case, place)
             for name, (frames, poison) in used.items():
-                fill_topic(name, frames, poison, place.bootstrap)
+                fill_topic(_topic(name), KafkaSettings(place.bootstrap), frames, poison)
             yield place
         finally:
             kafka.stop(folder / "kafka")
@@ -71,7 +69,7 @@ def prepare(case: Case, place: Place) -> None:
     models = place.folder / case.model
     if not (models / stream.name).is_dir():
         models.mkdir(exist_ok=True)
-        publish(stream, models)
+        publish_bench_model(stream, models)
 
 
 def describe(case: Case, place: Place) -> dict[str, Any]:
@@ -88,29 +86,6 @@ def describe(case: Case, place: Place) -> dict[str, Any]:
     if case.parquet:
         document["outputs"]["parquet"] = str(place.folder / "parquet")
     return document
-
-
-def publish(stream: StreamFile, models: Path) -> None:
-    """Train for an epoch on noise: the speed of a network does not depend on its weights."""
-    from pipelines.train import train_stream
-
-    length, channels = stream.contract.shape
-    noise = np.random.default_rng(0).standard_normal((4096 * length, channels), dtype=np.float32)
-    np.savez(models / "noise.npz", train=noise)
-    train_stream(stream, f"{models / 'noise.npz'}::train", models, (), lambda line: None)
-
-
-def fill_topic(name: str, frames: int, poison: int, bootstrap: str) -> None:
-    """Fill the partitions evenly; ``poison`` in a hundred records are no frames."""
-    noise = np.random.default_rng(0).standard_normal((FEW_VALUES, 256), dtype=np.float32)
-    values = [row.tobytes() for row in noise]
-    producer = make_producer(KafkaSettings(bootstrap), batch_size=1 << 18, linger_ms=20)
-    for index in range(frames):
-        bad = index * poison % 100 < poison
-        value = POISON if bad else values[index % FEW_VALUES]
-        producer.send(_topic(name), value, partition=index // RUN_LENGTH % PARTITIONS)
-    producer.flush()
-    producer.close()
 
 
 class Leg:
