@@ -16,11 +16,8 @@ from typing import Any
 import stream_rig as rig
 
 from infra.local.flink import Flink
-from pipelines.audit import Audit, audit_stream
 from pipelines.flink import job_name
 from pipelines.flink_master import Master
-from pipelines.kafka.client import KafkaSettings
-from pipelines.parquet_files import read_table, verify_folder
 from pipelines.stream_file import load_stream
 
 # For a job, its Python worker and TensorFlow, on a machine that is busy with other tests.
@@ -114,15 +111,3 @@ def kill_program(flink: Flink, name: str) -> None:
     os.kill(flink.pids[name], signal.SIGKILL)
     while flink.runs(name):
         time.sleep(0.05)
-
-
-def check_outputs(stream: Path, broker: str, parquet: Path, count: int) -> Audit:
-    """Each record is in one output by its id, and no row is there twice."""
-    audit = audit_stream(load_stream(str(stream)), KafkaSettings(broker))
-    assert (audit.records, audit.coded, audit.dead) == (count, count * 99 // 100, count // 100)
-    assert (audit.lost, audit.both) == ([], 0)
-    report = verify_folder(parquet)
-    assert [part["duplicated"] for part in report["partitions"]] == [[]] * len(report["partitions"])
-    assert read_table(parquet, "scores").num_rows == count * 99 // 100
-    assert read_table(parquet, "codes").num_rows == count * 99 // 100
-    return audit

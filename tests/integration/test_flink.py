@@ -10,6 +10,7 @@ from pathlib import Path
 import flink_rig
 import pytest
 import stream_rig as rig
+from output_check import check_outputs
 
 from infra.local.flink import Flink
 from pipelines.stream_file import load_stream
@@ -59,7 +60,7 @@ def test_killed_worker_savepoint_and_late_partition_lose_nothing(
         with flink_rig.running(flink, path, models, *folder, *ends) as job:
             second = job.wait(flink_rig.START_S)
 
-    audit = flink_rig.check_outputs(path, broker, parquet, 2 * few + many)
+    audit = check_outputs(stream, broker, parquet, 2 * few + many)
     with capsys.disabled():
         print(f"\n  Flink: first code after {first_s:.0f} s, {silence_s:.0f} s without codes after a SIGKILL;")
         print(f"  {audit.records} records, 0 lost, {audit.replayed} replayed under the same id")

@@ -10,6 +10,7 @@ from pathlib import Path
 import flink_rig
 import pytest
 import stream_rig as rig
+from output_check import check_outputs
 
 from infra.local import flink as local_flink
 from infra.local.flink import Flink
@@ -69,7 +70,7 @@ def test_twenty_starts_of_twenty_read(
         said(f"start {len(seconds)}: {summary.read} read, {summary.seconds:.0f} s")
         assert (summary.read, summary.balance) == (300, 0)
 
-    audit = flink_rig.check_outputs(path, broker, parquet, 300 * STARTS)
+    audit = check_outputs(stream, broker, parquet, 300 * STARTS)
     said(f"{len(seconds)} of {STARTS} starts read all; median {statistics.median(seconds):.0f} s a whole run")
     assert audit.replayed == 0
 
@@ -111,7 +112,7 @@ def test_killed_program_loses_nothing(
             silences.append(flink_rig.silence_s(reader, 5 * RATE))
         code, _, error = job.wait(600)
 
-    audit = flink_rig.check_outputs(path, broker, parquet, COUNT)
+    audit = check_outputs(stream, broker, parquet, COUNT)
     waits = ", ".join(f"{silence:.0f}" for silence in silences)
     said(f"SIGKILL of {victim}, {KILLS} times: {audit.records} records, 0 lost, {audit.replayed} replayed under the")
     said(f"same id, no duplicate row; {waits} s without codes")
@@ -137,7 +138,7 @@ def test_job_with_too_much_state_is_started_anew(
     with rig.sending(broker, stream.input.topic, count, RATE):
         summary = run_stream(stream, on_flink(flink, broker, models, parquet, until=flink_rig.until(count)))
 
-    audit = flink_rig.check_outputs(path, broker, parquet, count)
+    audit = check_outputs(stream, broker, parquet, count)
     jobs = len(Master(flink.web).ask("/jobs/overview")["jobs"]) - before
     said(f"state over {SMALL_STATE} bytes: {jobs} jobs for {audit.records} records, 0 lost, {audit.replayed} replayed")
     assert jobs > 1

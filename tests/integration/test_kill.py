@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 import stream_rig as rig
+from output_check import check_outputs
 
-from pipelines.audit import Audit, audit_stream
-from pipelines.kafka.client import KafkaSettings
-from pipelines.parquet_files import read_table, verify_folder
 from pipelines.stream_file import load_stream
 
 # Shares of the records that are coded when the run is killed.
@@ -26,18 +24,6 @@ def start_job(stream: Path, models: Path, parquet: Path, count: int) -> subproce
     until = json.dumps(dict.fromkeys(map(str, range(3)), count // 3))
     words = ["run", str(stream), "--models", str(models), "--parquet", str(parquet), "--until", until, "--no-panel"]
     return subprocess.Popen([sys.executable, "-m", "pipelines.cli", *words])
-
-
-def check(stream: Path, broker: str, parquet: Path, count: int) -> Audit:
-    """Nothing lost, nothing twice by id, no duplicate row at all."""
-    audit = audit_stream(load_stream(str(stream)), KafkaSettings(broker))
-    assert (audit.records, audit.coded, audit.dead) == (count, count * 99 // 100, count // 100)
-    assert (audit.lost, audit.both) == ([], 0)
-    report = verify_folder(parquet)
-    assert [part["duplicated"] for part in report["partitions"]] == [[]] * len(report["partitions"])
-    assert read_table(parquet, "scores").num_rows == count * 99 // 100
-    assert read_table(parquet, "codes").num_rows == count * 99 // 100
-    return audit
 
 
 @pytest.mark.slow
@@ -57,7 +43,7 @@ def test_three_kills_lose_nothing_and_repeat_no_id(
         last = start_job(stream, models, tmp_path / "parquet", count)
         assert last.wait(timeout=120) == 0
 
-    audit = check(stream, broker, tmp_path / "parquet", count)
+    audit = check_outputs(load_stream(str(stream)), broker, tmp_path / "parquet", count)
     with capsys.disabled():
         print(f"\n  3 kills: {audit.records} records, 0 lost, {audit.replayed} replayed under the same id")
     # Without commits each run would begin at the first record again, and replay all that the one before coded.
@@ -80,6 +66,6 @@ def test_signal_drains_and_the_next_run_goes_on_without_replaying(
         second = start_job(stream, models, tmp_path / "parquet", count)
         assert second.wait(timeout=120) == 0
 
-    audit = check(stream, broker, tmp_path / "parquet", count)
+    audit = check_outputs(load_stream(str(stream)), broker, tmp_path / "parquet", count)
     assert code == 143
     assert audit.replayed == 0

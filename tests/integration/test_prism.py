@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import stream_rig as rig
+from output_check import check_outputs
 
-from pipelines.audit import audit_stream
 from pipelines.kafka.client import KafkaSettings
 from pipelines.kafka.offsets import start_offsets
-from pipelines.parquet_files import read_table, verify_folder
 from pipelines.prism import INSTALL, find_prism
 from pipelines.stream_file import StreamFile, load_stream
 
@@ -73,17 +72,6 @@ def committed(stream: StreamFile, broker: str) -> list[int]:
     return [found[partition] for partition in range(3)]
 
 
-def check_outputs(stream: StreamFile, broker: str, parquet: Path, count: int) -> int:
-    """Every record is in one output by its id, every row is there once; how many ids came twice."""
-    audit = audit_stream(stream, KafkaSettings(broker))
-    assert (audit.records, audit.coded, audit.dead) == (count, count * 99 // 100, count // 100)
-    assert (audit.lost, audit.both) == ([], 0)
-    report = verify_folder(parquet)
-    assert [part["duplicated"] for part in report["partitions"]] == [[]] * len(report["partitions"])
-    assert read_table(parquet, "scores").num_rows == count * 99 // 100
-    return audit.replayed
-
-
 def test_bounded_run_counts_commits_and_writes_all_outputs(
     broker: str, start: Callable[..., Job], topic_name: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -102,7 +90,7 @@ def test_bounded_run_counts_commits_and_writes_all_outputs(
         "balance": 0,
         "drained": False,
     }
-    assert check_outputs(stream, broker, tmp_path / "parquet", 300) == 0
+    assert check_outputs(stream, broker, tmp_path / "parquet", 300).replayed == 0
     assert committed(stream, broker) == [100, 100, 100]
 
 
@@ -130,7 +118,7 @@ def test_unbounded_run_is_drained_by_a_signal_and_the_next_one_goes_on(
     assert first[1]["read"] + second[1]["read"] == count
     assert [summary["balance"] for _, summary, _ in (first, second)] == [0, 0]
     assert committed(stream, broker) == [count // 3] * 3
-    assert check_outputs(stream, broker, parquet, count) == 0
+    assert check_outputs(stream, broker, parquet, count).replayed == 0
 
 
 def test_killed_run_loses_nothing(
